@@ -1,0 +1,45 @@
+# Everything lands in .venv; Debian packages for the real schedulers are the one exception (see sandbox/debian.sh).
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+PYTHON ?= python3
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup schedulers demo test check format lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) schedulers ## create .venv and install what the lock names; real schedulers where root on Debian allows
+
+$(STAMP): setup.cfg requirements.lock sandbox/venv.sh
+	@sh sandbox/venv.sh $(PYTHON) $(VENV)
+	@touch $@
+
+schedulers:
+	@sh sandbox/debian.sh
+
+demo: setup ## run a whole cluster and judge it (ARGS="--json", ARGS="--scheduler local", ...)
+	@$(BIN)/headnode demo $(ARGS)
+
+test: check schedulers ## set up, check and run every test (ARGS="-k slurm" selects)
+	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+
+check: $(STAMP) ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(STAMP) ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(STAMP) ## resolve the dependencies anew into requirements.lock
+	$(BIN)/uv pip compile -q --upgrade setup.cfg --all-extras --generate-hashes --python-version 3.11 --universal \
+		--no-header --no-emit-index-url --no-emit-find-links -o requirements.lock
+
+clean: ## remove everything that the other targets made
+	rm -rf $(VENV) build dist *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

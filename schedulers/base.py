@@ -1,0 +1,110 @@
+"""The contract of a scheduler plugin. What these docstrings promise is all that the services know of a scheduler.
+
+A plugin is a subclass of `Scheduler`, found through the entry-point group `headnode.schedulers` (see `schedulers.plugins`).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar, Self
+
+from pydantic import BaseModel
+
+from daemons.model import FleetSpec, Hostname, JobDemand, JobId, Node, NodeSpec
+
+DRAIN_MARK = "headnode:"  # begins every drain reason of ours, so that an administrator's drain is told from it
+
+
+class Outcome(StrEnum):
+    """What became of one node of a batch."""
+
+    DONE = "done"  # the scheduler's own later word confirms it; also when it was so before
+    ABSENT = "absent"  # there is no such node; for deregister this is success
+    BUSY = "busy"  # refused, because a job is there
+    REFUSED = "refused"  # refused for another reason that repeating will not change
+    UNKNOWN = "unknown"  # the call ended without a word about this node: read again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeResult:
+    outcome: Outcome
+    detail: str = ""  # the scheduler's own words
+
+
+Results = Mapping[Hostname, NodeResult]
+
+
+class Scheduler(ABC):
+    """One scheduler, as headnode needs it.
+
+    Promises of every method: it may be called again after any failure or interruption, with the same effect as one call
+    (idempotent). It never blocks the event loop, and every command it runs is bounded in time. No answer, half an answer, or one
+    that cannot be understood raises `SchedulerUnavailable` with nothing assumed: it is never "no jobs", "no nodes", "idle".
+    After a raise from a method that changes something, the change may or may not have happened. Methods that take several
+    nodes use as few commands as the scheduler allows, go on past a node that fails, and return a result for each node asked for.
+    """
+
+    name: ClassVar[str]
+    Settings: ClassVar[type[BaseModel]]  # the plugin's own part of the configuration; refuses unknown keys
+
+    @classmethod
+    @abstractmethod
+    def open(cls, settings: BaseModel, *, cluster: str, fleets: Sequence[FleetSpec]) -> Self:
+        """Make a plugin from its validated `Settings`. Does no I/O and raises nothing: that is for the first call."""
+
+    @abstractmethod
+    async def demand(self) -> tuple[JobDemand, ...]:
+        """Every waiting job, those that more nodes would not help included (`blocked_by` says why), highest priority first.
+
+        Jobs of the same shape, priority, partition and `blocked_by` may come as one value with a count.
+        """
+
+    @abstractmethod
+    async def nodes(self) -> tuple[Node, ...]:
+        """Every node the scheduler knows of, placeholders left out, with the jobs that occupy it."""
+
+    @abstractmethod
+    async def jobs_on(self, hostnames: Collection[Hostname]) -> Mapping[Hostname, frozenset[JobId]]:
+        """The jobs that occupy each of these nodes right now: running, starting, completing, suspended.
+
+        Every hostname asked for is a key. This is the second look after a drain, so a scheduler must answer it from the same
+        authority that starts jobs. An unknown hostname has no jobs.
+        """
+
+    @abstractmethod
+    async def register(self, nodes: Sequence[NodeSpec]) -> Results:
+        """Make these nodes known, ready to take jobs once their daemon reports. DONE only after it has been read back.
+
+        A node that is known already with the same address is DONE and otherwise unchanged; one known with another address
+        is replaced if nothing runs there, else BUSY.
+        """
+
+    @abstractmethod
+    async def deregister(self, hostnames: Collection[Hostname]) -> Results:
+        """Make the scheduler forget these nodes, whose instances are ending or gone.
+
+        Jobs that still occupy one are requeued where they can be, and failed otherwise; BUSY if the scheduler will not let
+        go of the node yet. An absent node is ABSENT.
+        """
+
+    @abstractmethod
+    async def drain(self, hostnames: Collection[Hostname], *, reason: str) -> Results:
+        """Let no new job start on these nodes; running ones go on. DONE once the scheduler's own word confirms it.
+
+        The reason is stored as `DRAIN_MARK + " " + reason`. A node that somebody else has drained is REFUSED and keeps their
+        reason.
+        """
+
+    @abstractmethod
+    async def resume(self, hostnames: Collection[Hostname]) -> Results:
+        """Take back our own drain. A node that somebody else drained is REFUSED; one that is not drained is DONE."""
+
+    @abstractmethod
+    async def advertise(self, fleets: Sequence[FleetSpec]) -> None:
+        """Make the scheduler queue, not reject, jobs that these fleets could run while no node exists. Raises
+        `SchedulerRefused`, saying what an administrator has to set, where the plugin cannot do that itself.
+        """
+
+    async def close(self) -> None:  # noqa: B027  most plugins hold nothing open
+        """Release what the plugin holds. Nothing is called after it."""
