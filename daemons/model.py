@@ -121,6 +121,8 @@ class Instance:
     drain_reason: str = ""
     notice: Notice | None = None
     notice_at: float | None = None
+    launch_hook: str = ""  # the lifecycle hook that waits for the registration
+    terminate_hook: str = ""  # the lifecycle hook that waits for the deregistration
 
     @property
     def is_live(self) -> bool:
@@ -155,6 +157,11 @@ class Node:
     features: frozenset[str] = frozenset()
     reason: str = ""  # why it is drained or down, in the scheduler's or the administrator's words
     drained_by_us: bool = False  # False for a node that an administrator or the scheduler itself drained
+
+    @property
+    def is_awaited(self) -> bool:
+        """Registered, and its daemon has not reported yet; nobody has drained it meanwhile."""
+        return NodeState.AWAITED in self.states and NodeState.DRAIN not in self.states
 
     @property
     def is_usable(self) -> bool:

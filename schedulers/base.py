@@ -46,6 +46,7 @@ class Scheduler(ABC):
     """
 
     name: ClassVar[str]
+    resolves_names: ClassVar[bool] = False  # must a host name be in DNS before `register` mentions it?
     Settings: ClassVar[type[BaseModel]]  # the plugin's own part of the configuration; refuses unknown keys
 
     @classmethod

@@ -1,0 +1,116 @@
+"""One aiobotocore session a process, its clients opened once; AWS's errors become ours here and nowhere else."""
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any
+
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    NoCredentialsError,
+    NoRegionError,
+)
+from botocore.parsers import ResponseParserError
+
+from daemons.errors import AwsRefused, AwsUnavailable
+
+READ_TIMEOUT_S = 30  # above SQS's longest poll of 20 s
+THROTTLES = frozenset(
+    {
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "TooManyRequestsException",
+        "ProvisionedThroughputExceededException",
+        "PriorRequestNotComplete",
+        "SlowDown",
+        "TransactionInProgressException",
+        "TransactionConflictException",
+        "TransactionCanceledException",  # where a condition failed, the table's adapter has already seen to it
+        "ScalingActivityInProgress",
+        "ResourceContention",
+    }
+)
+
+
+class Clients:
+    """AWS clients of one process: each is opened at its first use and closed together with the rest."""
+
+    def __init__(self, *, region: str, endpoints: Mapping[str, str]) -> None:
+        """`endpoints` overrides the address of a service by its name; "default" stands for all others."""
+        self._region = region
+        self._endpoints = endpoints
+        self._session = get_session()
+        self._stack = contextlib.AsyncExitStack()
+        self._open: dict[str, Any] = {}
+
+    async def get(self, service: str) -> Any:
+        if service not in self._open:
+            config = AioConfig(
+                retries={"mode": "standard", "max_attempts": 4},
+                connect_timeout=5,
+                read_timeout=READ_TIMEOUT_S,
+                user_agent_extra="headnode",
+            )
+            endpoint = self._endpoints.get(service, self._endpoints.get("default"))
+            with translated("opening a client", service):
+                client: Any = self._session.create_client(  # type: ignore[call-overload]  # the name is a plain string
+                    service, region_name=self._region, endpoint_url=endpoint, config=config
+                )
+                self._open[service] = await self._stack.enter_async_context(client)
+        return self._open[service]
+
+    async def close(self) -> None:
+        await self._stack.aclose()
+        self._open.clear()
+
+
+@contextlib.asynccontextmanager
+async def open_clients(*, region: str, endpoints: Mapping[str, str]) -> AsyncIterator[Clients]:
+    clients = Clients(region=region, endpoints=endpoints)
+    try:
+        yield clients
+    finally:
+        await clients.close()
+
+
+def error_code(err: ClientError) -> str:
+    return str(err.response.get("Error", {}).get("Code", ""))
+
+
+@contextlib.contextmanager
+def translated(doing: str, target: str) -> Iterator[None]:
+    """Raise AwsUnavailable or AwsRefused, saying what was being done to what, instead of botocore's errors."""
+    try:
+        yield
+    except ClientError as err:
+        status = int(err.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        code = error_code(err)
+        if code in THROTTLES or status >= 500:
+            raise AwsUnavailable(f"{doing} ({target}): AWS answered {code or status}", target=target, error_code=code) from err
+        message = str(err.response.get("Error", {}).get("Message", ""))
+        raise AwsRefused(
+            f"{doing} ({target}): AWS refused with {code}: {message}", error_code=code, target=target, hint=_hint(code, target)
+        ) from err
+    except (NoCredentialsError, CredentialRetrievalError) as err:
+        raise AwsUnavailable(
+            f"{doing} ({target}): no AWS credentials: {err}", hint="give the head node an instance profile", target=target
+        ) from err
+    except NoRegionError as err:
+        raise AwsRefused(f"{doing} ({target}): {err}", error_code="NoRegion", hint="set region", target=target) from err
+    except (HTTPClientError, ResponseParserError, BotoCoreError, OSError, TimeoutError) as err:
+        raise AwsUnavailable(f"{doing} ({target}): no usable answer: {err}", target=target) from err
+
+
+def _hint(code: str, target: str) -> str:
+    if "AccessDenied" in code or "Unauthorized" in code:
+        return f"allow the head node's role this action on {target}"
+    if "NotFound" in code or "NonExistent" in code or "NoSuch" in code:
+        return f"create {target}, or correct its name in the configuration"
+    return ""

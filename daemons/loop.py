@@ -1,0 +1,64 @@
+"""How a service lives: cycles until it is told to stop; the cycle in flight always finishes."""
+
+import asyncio
+import contextlib
+import random
+import signal
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from daemons.errors import HeadnodeError
+
+log = structlog.get_logger()
+
+BACK_OFF_CEILING_S = 60.0
+
+
+def stop_on_signals() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set, and that is all they do. Needs the running loop."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+async def sleep_unless(stop: asyncio.Event, period_s: float) -> None:
+    """Wait for `period_s`, or less if `stop` is set meanwhile."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), period_s)
+
+
+def back_off_s(failures: int, *, period_s: float, jitter: float) -> float:
+    """The wait after so many failures in a row: `period_s` doubled each time up to a minute, spread by `jitter` (0 … 1)."""
+    base = period_s * 2.0 ** min(failures - 1, 10)
+    return min(base, max(period_s, BACK_OFF_CEILING_S)) * (0.75 + 0.5 * jitter)
+
+
+async def run_every(
+    period_s: float,
+    cycle: Callable[[], Awaitable[None]],
+    stop: asyncio.Event,
+    *,
+    jitter: Callable[[], float] = random.random,
+) -> None:
+    """Run `cycle` every `period_s` until `stop`. A transient error is logged and backed off from; any other ends the service.
+
+    With `period_s` 0 the cycle itself waits (a long poll); failures are still backed off from, starting at one second.
+    """
+    failures = 0
+    while not stop.is_set():
+        try:
+            await cycle()
+        except HeadnodeError as err:
+            if not err.transient:
+                raise
+            failures += 1
+            wait_s = back_off_s(failures, period_s=period_s or 1.0, jitter=jitter())
+            log.warning("cycle.failed", failures=failures, next_try_s=round(wait_s, 1), **err.to_event())
+            await sleep_unless(stop, wait_s)
+        else:
+            failures = 0
+            if period_s:
+                await sleep_unless(stop, period_s)

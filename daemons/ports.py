@@ -1,0 +1,91 @@
+"""What the services need of the outside, in headnode's own words. The adapters in `daemons.aws` do it; tests hold stateful fakes.
+
+Every call may be repeated after a failure. No usable answer raises AwsUnavailable and a definite no raises AwsRefused, both with
+nothing assumed.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from daemons.model import Fleet, FleetName, Hostname, Instance, InstanceId
+
+
+MESSAGES_A_RECEIVE = 10  # SQS's limit, and so the sign of a backlog
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """One message as the queue handed it out. `receipt` is good for this delivery only."""
+
+    message_id: str
+    receipt: str
+    body: str
+    receives: int = 1  # how many times it has been handed out, this one included
+
+
+class Queue(Protocol):
+    async def receive(self, *, wait_s: int) -> tuple[Received, ...]:
+        """Up to ten messages; () after `wait_s` seconds without any."""
+
+    async def delete(self, messages: Sequence[Received]) -> None:
+        """Acknowledge for good."""
+
+    async def postpone(self, messages: Sequence[Received], delay_s: int) -> None:
+        """Let these come again in `delay_s` seconds (0 … 43,200): to keep them while work is under way, or to back off."""
+
+
+class Rows(Protocol):
+    async def get(self, instance_ids: Collection[InstanceId]) -> Mapping[InstanceId, Instance]:
+        """The rows of these ids as last written (a consistent read), tombstones included. An id without a row is left out."""
+
+    async def put(self, rows: Sequence[Instance]) -> Mapping[InstanceId, Instance | None]:
+        """Write each row whose version is still the stored one. Answers the row with its new version, None where it was stale."""
+
+    async def live(self) -> tuple[Instance, ...]:
+        """Every row that is not a tombstone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Records:
+    """Changes to the zone. Only headnode's own names, one address each; deleting what is not there is no error."""
+
+    upserts: Mapping[Hostname, str]
+    deletes: Mapping[Hostname, str]  # the address each is thought to have: a record with another address stays
+
+
+class Zone(Protocol):
+    async def change(self, records: Records, *, await_sync: bool) -> None:
+        """Apply all of it, in as few batches as Route 53 allows; with `await_sync` until every name server has it."""
+
+    async def records(self) -> Mapping[Hostname, str]:
+        """The address records of the zone, by first label."""
+
+
+class EndOutcome(StrEnum):
+    ENDING = "ending"  # Auto Scaling has taken it on; the group's desired capacity is one less
+    AT_MINIMUM = "at-minimum"  # refused: the group would fall below its minimum
+    ABSENT = "absent"  # no group holds this instance any more
+
+
+class Groups(Protocol):
+    async def fleets(self) -> tuple[Fleet, ...]:
+        """Every configured fleet with its group's bounds and members. A missing group raises AwsRefused."""
+
+    async def fleet_of(self, instance_ids: Collection[InstanceId]) -> Mapping[InstanceId, FleetName]:
+        """Which of our fleets each instance is in now. An id that is in none is left out."""
+
+    async def raise_desired(self, fleet: Fleet, target: int) -> None:
+        """Set the desired capacity. Raises ValueError unless it is above `fleet.desired` and within its bounds."""
+
+    async def end(self, instance_id: InstanceId) -> EndOutcome:
+        """End this one instance and lower the desired capacity by one."""
+
+    async def complete_hook(self, fleet: FleetName, hook: str, instance_id: InstanceId, *, proceed: bool) -> None:
+        """Answer a lifecycle hook with CONTINUE or ABANDON. One that waits no more is no error."""
+
+
+class Addresses(Protocol):
+    async def addresses(self, instance_ids: Collection[InstanceId]) -> Mapping[InstanceId, str]:
+        """The private address of each instance that runs. One that EC2 does not know of yet, or no more, is left out."""

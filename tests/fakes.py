@@ -1,0 +1,310 @@
+"""Stateful stand-ins for the ports and a scheduler. They hold state, can be unplugged, and count what they were asked."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from daemons.errors import AwsUnavailable, SchedulerUnavailable
+from daemons.model import (
+    Fleet,
+    FleetName,
+    FleetSpec,
+    Hostname,
+    Instance,
+    InstanceId,
+    JobDemand,
+    JobId,
+    Member,
+    Node,
+    NodeSpec,
+    NodeState,
+    Shape,
+)
+from daemons.ports import EndOutcome, Received, Records
+from schedulers.base import DRAIN_MARK, NodeResult, Outcome, Scheduler
+
+BATCH = FleetSpec(
+    name=FleetName("batch"),
+    group="hpc-batch",
+    shape=Shape(cpus=8, memory_mib=16_000),
+    instance_type="c5.2xlarge",
+    partition="compute",
+)
+
+
+def instance_id(number: int) -> InstanceId:
+    return InstanceId(f"i-{number:017x}")
+
+
+def hostname(number: int) -> Hostname:
+    return Hostname(f"ip-10-0-0-{number}")
+
+
+@dataclass
+class Pluggable:
+    """Something that can stop answering."""
+
+    unplugged: bool = False
+    calls: Counter[str] = field(default_factory=Counter)
+
+    def _ask(self, verb: str) -> None:
+        self.calls[verb] += 1
+        if self.unplugged:
+            raise AwsUnavailable(f"{verb}: unplugged")
+
+
+@dataclass
+class FakeQueue(Pluggable):
+    """Messages wait in `waiting`, are in `in_flight` once received, and gone once deleted; a postponed one waits again."""
+
+    waiting: list[Received] = field(default_factory=list)
+    in_flight: dict[str, Received] = field(default_factory=dict)
+    delays_s: dict[str, int] = field(default_factory=dict)
+    deleted: list[Received] = field(default_factory=list)
+
+    def put(self, body: str) -> None:
+        number = len(self.waiting) + len(self.in_flight) + len(self.deleted)
+        self.waiting.append(Received(message_id=f"m{number}", receipt=f"r{number}", body=body))
+
+    def time_passes(self) -> None:
+        """Every message in flight becomes visible again."""
+        self.waiting += [replace(message, receives=message.receives + 1) for message in self.in_flight.values()]
+        self.in_flight.clear()
+
+    async def receive(self, *, wait_s: int) -> tuple[Received, ...]:
+        self._ask("receive")
+        batch, self.waiting = self.waiting[:10], self.waiting[10:]
+        self.in_flight |= {message.message_id: message for message in batch}
+        return tuple(batch)
+
+    async def delete(self, messages: Sequence[Received]) -> None:
+        self._ask("delete")
+        for message in messages:
+            if self.in_flight.pop(message.message_id, None):
+                self.deleted.append(message)
+
+    async def postpone(self, messages: Sequence[Received], delay_s: int) -> None:
+        self._ask("postpone")
+        self.delays_s |= {message.message_id: delay_s for message in messages}
+
+
+@dataclass
+class FakeRows(Pluggable):
+    stored: dict[InstanceId, Instance] = field(default_factory=dict)
+
+    def hold(self, *rows: Instance) -> None:
+        self.stored |= {row.instance_id: replace(row, version=max(row.version, 1)) for row in rows}
+
+    async def get(self, instance_ids: Collection[InstanceId]) -> Mapping[InstanceId, Instance]:
+        self._ask("get")
+        return {one: self.stored[one] for one in instance_ids if one in self.stored}
+
+    async def put(self, rows: Sequence[Instance]) -> Mapping[InstanceId, Instance | None]:
+        if not rows:
+            return {}
+        self._ask("put")
+        answers: dict[InstanceId, Instance | None] = {}
+        for row in rows:
+            current = self.stored[row.instance_id].version if row.instance_id in self.stored else 0
+            answers[row.instance_id] = replace(row, version=row.version + 1) if current == row.version else None
+        self.stored |= {key: row for key, row in answers.items() if row is not None}
+        return answers
+
+    async def live(self) -> tuple[Instance, ...]:
+        self._ask("live")
+        return tuple(row for row in self.stored.values() if row.is_live)
+
+
+@dataclass
+class FakeZone(Pluggable):
+    names: dict[Hostname, str] = field(default_factory=dict)
+
+    async def change(self, records: Records, *, await_sync: bool) -> None:
+        self._ask("change")
+        for name, address in records.deletes.items():
+            if self.names.get(name) == address:
+                del self.names[name]
+        self.names |= records.upserts
+
+    async def records(self) -> Mapping[Hostname, str]:
+        self._ask("records")
+        return dict(self.names)
+
+
+@dataclass
+class FakeGroups(Pluggable):
+    """Auto Scaling groups with their members. `ended` lists the instances whose end was asked for, in order."""
+
+    groups: dict[FleetName, Fleet] = field(default_factory=dict)
+    ended: list[InstanceId] = field(default_factory=list)
+    completed_hooks: list[tuple[str, InstanceId, bool]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, *numbers: int, spec: FleetSpec = BATCH, minimum: int = 0, maximum: int = 10, desired: int | None = None) -> Self:
+        members = tuple(Member(instance_id=instance_id(number), lifecycle="InService", zone="a") for number in numbers)
+        wanted = len(numbers) if desired is None else desired
+        return cls(groups={spec.name: Fleet(spec=spec, minimum=minimum, desired=wanted, maximum=maximum, members=members)})
+
+    def forget(self, one: InstanceId) -> None:
+        """The instance is in no group any more."""
+        for name, fleet in self.groups.items():
+            members = tuple(member for member in fleet.members if member.instance_id != one)
+            self.groups[name] = replace(fleet, members=members)
+
+    async def fleets(self) -> tuple[Fleet, ...]:
+        self._ask("fleets")
+        return tuple(self.groups.values())
+
+    async def fleet_of(self, instance_ids: Collection[InstanceId]) -> Mapping[InstanceId, FleetName]:
+        self._ask("fleet_of")
+        return {
+            member.instance_id: name
+            for name, fleet in self.groups.items()
+            for member in fleet.members
+            if member.instance_id in instance_ids
+        }
+
+    async def raise_desired(self, fleet: Fleet, target: int) -> None:
+        self._ask("raise_desired")
+        if not fleet.desired < target <= fleet.maximum:
+            raise ValueError(target)
+        self.groups[fleet.name] = replace(self.groups[fleet.name], desired=target)
+
+    async def end(self, instance_id: InstanceId) -> EndOutcome:
+        self._ask("end")
+        for name, fleet in self.groups.items():
+            if any(member.instance_id == instance_id for member in fleet.members):
+                if fleet.desired <= fleet.minimum:
+                    return EndOutcome.AT_MINIMUM
+                members = tuple(
+                    replace(member, lifecycle="Terminating") if member.instance_id == instance_id else member
+                    for member in fleet.members
+                )
+                self.groups[name] = replace(fleet, desired=fleet.desired - 1, members=members)
+                self.ended.append(instance_id)
+                return EndOutcome.ENDING
+        return EndOutcome.ABSENT
+
+    async def complete_hook(self, fleet: FleetName, hook: str, instance_id: InstanceId, *, proceed: bool) -> None:
+        self._ask("complete_hook")
+        self.completed_hooks.append((hook, instance_id, proceed))
+
+
+@dataclass
+class FakeAddresses(Pluggable):
+    known: dict[InstanceId, str] = field(default_factory=dict)
+
+    async def addresses(self, instance_ids: Collection[InstanceId]) -> Mapping[InstanceId, str]:
+        self._ask("addresses")
+        return {one: self.known[one] for one in instance_ids if one in self.known}
+
+
+class FakeSettings(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class FakeScheduler(Scheduler):
+    """A scheduler in memory. `work` puts a job on a node; `refuses` makes the registration of a host be refused."""
+
+    name: ClassVar[str] = "fake"
+    Settings: ClassVar[type[BaseModel]] = FakeSettings
+
+    def __init__(self) -> None:
+        self.known: dict[Hostname, Node] = {}
+        self.addresses: dict[Hostname, str] = {}
+        self.waiting: list[JobDemand] = []
+        self.refuses: set[Hostname] = set()
+        self.unplugged = False
+        self.advertised: tuple[FleetSpec, ...] = ()
+        self.calls: Counter[str] = Counter()
+        self.on_drain: list[tuple[Hostname, JobId]] = []  # jobs that slip in at the very moment of the drain
+
+    @classmethod
+    def open(cls, settings: BaseModel, *, cluster: str, fleets: Sequence[FleetSpec]) -> Self:
+        return cls()
+
+    def _ask(self, verb: str) -> None:
+        self.calls[verb] += 1
+        if self.unplugged:
+            raise SchedulerUnavailable(f"{verb}: unplugged")
+
+    def up(self, name: Hostname, *, shape: Shape = BATCH.shape, partition: str = "compute") -> None:
+        self.known[name] = Node(hostname=name, total=shape, partitions=frozenset({partition}))
+
+    def work(self, name: Hostname, *jobs: str) -> None:
+        node = self.known[name]
+        self.known[name] = replace(
+            node, states=node.states | {NodeState.BUSY}, jobs=node.jobs | set(map(JobId, jobs)), used=node.total
+        )
+
+    def administrator_drains(self, name: Hostname, reason: str) -> None:
+        node = self.known[name]
+        self.known[name] = replace(node, states=node.states | {NodeState.DRAIN}, reason=reason)
+
+    async def demand(self) -> tuple[JobDemand, ...]:
+        self._ask("demand")
+        return tuple(self.waiting)
+
+    async def nodes(self) -> tuple[Node, ...]:
+        self._ask("nodes")
+        return tuple(self.known.values())
+
+    async def jobs_on(self, hostnames: Collection[Hostname]) -> Mapping[Hostname, frozenset[JobId]]:
+        self._ask("jobs_on")
+        return {name: self.known[name].jobs if name in self.known else frozenset() for name in hostnames}
+
+    async def register(self, nodes: Sequence[NodeSpec]) -> Mapping[Hostname, NodeResult]:
+        self._ask("register")
+        results = {}
+        for spec in nodes:
+            if spec.hostname in self.refuses:
+                results[spec.hostname] = NodeResult(outcome=Outcome.REFUSED, detail="no such shape")
+                continue
+            if spec.hostname not in self.known or self.addresses.get(spec.hostname) != spec.address:
+                self.up(spec.hostname, shape=spec.shape, partition=spec.partition)
+            self.addresses[spec.hostname] = spec.address
+            results[spec.hostname] = NodeResult(outcome=Outcome.DONE)
+        return results
+
+    async def deregister(self, hostnames: Collection[Hostname]) -> Mapping[Hostname, NodeResult]:
+        self._ask("deregister")
+        return {name: NodeResult(outcome=Outcome.DONE if self.known.pop(name, None) else Outcome.ABSENT) for name in hostnames}
+
+    async def drain(self, hostnames: Collection[Hostname], *, reason: str) -> Mapping[Hostname, NodeResult]:
+        self._ask("drain")
+        results = {}
+        for name in hostnames:
+            node = self.known.get(name)
+            if node is None:
+                results[name] = NodeResult(outcome=Outcome.ABSENT)
+            elif NodeState.DRAIN in node.states and not node.drained_by_us:
+                results[name] = NodeResult(outcome=Outcome.REFUSED, detail=node.reason)
+            else:
+                states = node.states | {NodeState.DRAIN}
+                self.known[name] = replace(node, states=states, reason=f"{DRAIN_MARK} {reason}", drained_by_us=True)
+                results[name] = NodeResult(outcome=Outcome.DONE)
+        for name, job in self.on_drain:
+            self.work(name, job)
+        self.on_drain.clear()
+        return results
+
+    async def resume(self, hostnames: Collection[Hostname]) -> Mapping[Hostname, NodeResult]:
+        self._ask("resume")
+        results = {}
+        for name in hostnames:
+            node = self.known.get(name)
+            if node is None:
+                results[name] = NodeResult(outcome=Outcome.ABSENT)
+            elif NodeState.DRAIN in node.states and not node.drained_by_us:
+                results[name] = NodeResult(outcome=Outcome.REFUSED, detail=node.reason)
+            else:
+                self.known[name] = replace(node, states=node.states - {NodeState.DRAIN}, reason="", drained_by_us=False)
+                results[name] = NodeResult(outcome=Outcome.DONE)
+        return results
+
+    async def advertise(self, fleets: Sequence[FleetSpec]) -> None:
+        self._ask("advertise")
+        self.advertised = tuple(fleets)

@@ -1,0 +1,268 @@
+from dataclasses import dataclass, field, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from daemons.errors import AwsUnavailable, SchedulerUnavailable
+from daemons.model import Instance, JobDemand, JobId, NodeState, Shape, State
+from nodewatcher.apply import World
+from nodewatcher.plan import Options
+from nodewatcher.service import Shrinking
+from schedulers.base import DRAIN_MARK
+from tests.fakes import BATCH, FakeGroups, FakeRows, FakeScheduler, hostname, instance_id
+
+IDLE_FOR_S = 60.0
+
+
+@dataclass
+class Cluster:
+    """Registered nodes, a clock to turn, and the service under test."""
+
+    groups: FakeGroups
+    rows: FakeRows = field(default_factory=FakeRows)
+    scheduler: FakeScheduler = field(default_factory=FakeScheduler)
+    now: float = 1000.0
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        self.restart()
+        for fleet in self.groups.groups.values():
+            for number, member in enumerate(fleet.members, start=1):
+                self.rows.hold(
+                    Instance(
+                        instance_id=member.instance_id,
+                        fleet=fleet.name,
+                        state=State.REGISTERED,
+                        hostname=hostname(number),
+                        registered_at=1.0,
+                    )
+                )
+                self.scheduler.up(hostname(number))
+
+    def restart(self) -> None:
+        world = World(scheduler=self.scheduler, groups=self.groups, rows=self.rows)
+        options = Options(idle_for_s=IDLE_FOR_S, max_ending_share=self.share)
+        self.service = Shrinking(world, options=options, clock=lambda: self.now)
+
+    async def passes(self, *, after_s: float = 0.0) -> None:
+        self.now += after_s
+        await self.service.cycle()
+
+    def state(self, number: int) -> State:
+        return self.rows.stored[instance_id(number)].state
+
+
+def cluster(*numbers: int, minimum: int = 0, maximum: int = 10, share: float = 1.0) -> Cluster:
+    return Cluster(groups=FakeGroups.of(*numbers, minimum=minimum, maximum=maximum), share=share)
+
+
+async def test_a_node_idle_for_long_enough_is_drained_and_ended() -> None:
+    one = cluster(1)
+    await one.passes()
+    await one.passes(after_s=IDLE_FOR_S - 1)
+    assert one.groups.ended == []
+    await one.passes(after_s=1)
+    assert one.groups.ended == [instance_id(1)]
+    assert one.state(1) is State.TERMINATING
+    assert one.groups.groups[BATCH.name].desired == 0
+
+
+async def test_a_restart_neither_resets_nor_jumps_the_idle_clock() -> None:
+    one = cluster(1)
+    await one.passes()
+    one.restart()
+    await one.passes(after_s=IDLE_FOR_S - 1)
+    assert one.groups.ended == []
+    await one.passes(after_s=1)
+    assert one.groups.ended == [instance_id(1)]
+
+
+async def test_work_stops_the_idle_clock() -> None:
+    one = cluster(1)
+    await one.passes()
+    one.scheduler.work(hostname(1), "7")
+    await one.passes(after_s=IDLE_FOR_S)
+    one.scheduler.up(hostname(1))
+    await one.passes(after_s=1)
+    await one.passes(after_s=IDLE_FOR_S - 1)
+    assert one.groups.ended == []
+
+
+async def test_a_job_that_starts_at_the_very_moment_of_the_drain_keeps_its_node() -> None:
+    one = cluster(1)
+    await one.passes()
+    one.scheduler.on_drain.append((hostname(1), JobId("7")))
+    await one.passes(after_s=IDLE_FOR_S)
+    assert one.groups.ended == []
+    assert one.state(1) is State.REGISTERED
+    assert NodeState.DRAIN not in one.scheduler.known[hostname(1)].states
+
+
+async def test_a_silent_scheduler_ends_nobody_however_long_it_lasts() -> None:
+    one = cluster(1, 2)
+    one.scheduler.work(hostname(2), "7")
+    await one.passes()
+    one.scheduler.unplugged = True
+    for _ in range(5):
+        with pytest.raises(SchedulerUnavailable):
+            await one.passes(after_s=10 * IDLE_FOR_S)
+    assert one.groups.ended == []
+    assert NodeState.DRAIN not in one.scheduler.known[hostname(1)].states
+
+
+async def test_a_node_that_the_scheduler_does_not_mention_is_not_idle() -> None:
+    one = cluster(1)
+    await one.passes()
+    del one.scheduler.known[hostname(1)]
+    await one.passes(after_s=10 * IDLE_FOR_S)
+    assert one.groups.ended == []
+
+
+async def test_two_rows_that_claim_one_host_name_are_both_left_alone() -> None:
+    one = cluster(1, 2)
+    one.rows.hold(replace(one.rows.stored[instance_id(2)], hostname=hostname(1)))
+    for _ in range(3):
+        await one.passes(after_s=IDLE_FOR_S)
+    assert one.groups.ended == []
+
+
+@pytest.mark.parametrize("state", [NodeState.DOWN, NodeState.SILENT, NodeState.AWAITED, NodeState.RESERVED, NodeState.UNKNOWN])
+async def test_a_node_that_is_anything_but_up_and_idle_is_kept(state: NodeState) -> None:
+    one = cluster(1)
+    one.scheduler.known[hostname(1)] = replace(one.scheduler.known[hostname(1)], states=frozenset({state}))
+    for _ in range(3):
+        await one.passes(after_s=IDLE_FOR_S)
+    assert one.groups.ended == []
+
+
+async def test_an_administrators_drain_is_left_alone() -> None:
+    one = cluster(1)
+    await one.passes()
+    one.scheduler.administrator_drains(hostname(1), "kernel test")
+    await one.passes(after_s=10 * IDLE_FOR_S)
+    assert one.groups.ended == []
+    assert one.scheduler.known[hostname(1)].reason == "kernel test"
+
+
+async def test_the_minimum_is_kept_and_the_longest_idle_go_first() -> None:
+    three = cluster(1, 2, 3, minimum=1)
+    three.scheduler.work(hostname(3), "7")
+    await three.passes()
+    three.scheduler.up(hostname(3))
+    await three.passes(after_s=1)
+    await three.passes(after_s=IDLE_FOR_S)
+    await three.passes(after_s=IDLE_FOR_S)
+    assert three.groups.ended == [instance_id(1), instance_id(2)]
+    assert three.state(3) is State.REGISTERED
+
+
+async def test_a_static_fleet_is_never_shrunk() -> None:
+    two = cluster(1, 2, minimum=2, maximum=2)
+    for _ in range(3):
+        await two.passes(after_s=IDLE_FOR_S)
+    assert two.groups.ended == []
+
+
+async def test_one_pass_ends_no_more_than_its_share_and_says_so() -> None:
+    four = cluster(1, 2, 3, 4, share=0.5)
+    await four.passes()
+    with capture_logs() as events:
+        await four.passes(after_s=IDLE_FOR_S)
+    assert len(four.groups.ended) == 2
+    assert any(str(event.get("because", "")).startswith("kept: this pass may end 2 of 4") for event in events)
+    await four.passes(after_s=1)
+    assert len(four.groups.ended) == 3
+
+
+async def test_a_node_that_waiting_jobs_are_about_to_use_is_kept() -> None:
+    two = cluster(1, 2)
+    two.scheduler.waiting.append(JobDemand(jobs=(JobId("7"),), per_task=Shape(cpus=8)))
+    await two.passes()
+    await two.passes(after_s=IDLE_FOR_S)
+    assert len(two.groups.ended) == 1
+
+
+async def test_a_drain_that_was_interrupted_before_its_end_is_gone_on_with() -> None:
+    one = cluster(1)
+    await one.passes()
+    one.groups.unplugged = False
+    row = replace(one.rows.stored[instance_id(1)], state=State.DRAINING, drain_reason="idle for 60 s")
+    one.rows.hold(row)
+    await one.passes()
+    assert one.groups.ended == [instance_id(1)]
+
+
+async def test_a_drain_that_nobody_recorded_is_taken_back() -> None:
+    one = cluster(1)
+    node = one.scheduler.known[hostname(1)]
+    drained = replace(node, states=frozenset({NodeState.DRAIN}), reason=f"{DRAIN_MARK} idle", drained_by_us=True)
+    one.scheduler.known[hostname(1)] = drained
+    await one.passes()
+    assert one.scheduler.known[hostname(1)].is_usable
+    assert one.state(1) is State.REGISTERED
+
+
+async def test_auto_scaling_being_away_ends_the_pass_before_anything_is_drained() -> None:
+    one = cluster(1)
+    await one.passes()
+    one.groups.unplugged = True
+    with pytest.raises(AwsUnavailable):
+        await one.passes(after_s=IDLE_FOR_S)
+    assert one.scheduler.known[hostname(1)].is_usable
+
+
+async def test_an_instance_whose_end_was_asked_for_is_not_ended_twice() -> None:
+    one = cluster(1)
+    await one.passes()
+    await one.passes(after_s=IDLE_FOR_S)
+    one.rows.hold(replace(one.rows.stored[instance_id(1)], state=State.DRAINING))
+    await one.passes(after_s=1)
+    assert one.groups.ended == [instance_id(1)]
+    assert one.state(1) is State.TERMINATING
+
+
+async def test_a_quiet_cycle_asks_a_constant_number_of_questions_and_writes_nothing() -> None:
+    many = cluster(*range(1, 9))
+    for number in range(1, 9):
+        many.scheduler.work(hostname(number), f"{number}")
+    await many.passes()
+    for port in (many.groups.calls, many.rows.calls, many.scheduler.calls):
+        port.clear()
+    await many.passes(after_s=10)
+    assert (dict(many.groups.calls), dict(many.rows.calls)) == ({"fleets": 1}, {"live": 1})
+    assert dict(many.scheduler.calls) == {"nodes": 1, "demand": 1}
+
+
+steps = st.lists(
+    st.tuples(st.sampled_from(["work", "finish", "race", "drain", "silence", "time"]), st.integers(1, 4)), min_size=1, max_size=40
+)
+
+
+@given(steps)
+async def test_whatever_happens_no_busy_node_is_ever_ended(story: list[tuple[str, int]]) -> None:
+    four = cluster(1, 2, 3, 4, minimum=1)
+    for what, number in story:
+        name = hostname(number)
+        four.scheduler.unplugged = what == "silence"
+        match what:
+            case "work" if four.scheduler.known[name].is_idle:
+                four.scheduler.work(name, f"{number}")
+            case "finish" if four.scheduler.known[name].is_usable:
+                four.scheduler.up(name)
+            case "race":
+                four.scheduler.on_drain.append((name, JobId("race")))
+            case "drain" if four.scheduler.known[name].is_usable:
+                four.scheduler.administrator_drains(name, "mine")
+        ended = len(four.groups.ended)
+        try:
+            await four.passes(after_s=IDLE_FOR_S / 2)
+        except SchedulerUnavailable:
+            assert what == "silence"
+        for one in four.groups.ended[ended:]:
+            victim = four.rows.stored[one].hostname
+            assert victim is not None
+            assert not four.scheduler.known[victim].jobs
+            assert four.scheduler.known[victim].reason.startswith(DRAIN_MARK)
+    assert four.groups.groups[BATCH.name].desired >= 1
