@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from daemons.model import Fleet, FleetName, Hostname, Node, State
 from daemons.packing import Packing, pack
+
+from daemons.model import Fleet, FleetName, Hostname, Node, State
 from jobwatcher.observe import Observation
 
 

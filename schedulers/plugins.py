@@ -1,7 +1,12 @@
 """Finds scheduler plugins by their entry points (group `headnode.schedulers`), this project's and anybody else's alike."""
 
+import contextlib
+from collections.abc import AsyncIterator
 from importlib.metadata import EntryPoint, entry_points
 
+from pydantic import BaseModel
+
+from daemons.config import Config
 from daemons.errors import ConfigError
 from schedulers.base import Scheduler
 
@@ -31,3 +36,18 @@ def load_plugin(name: str) -> type[Scheduler]:
     if not (isinstance(plugin, type) and issubclass(plugin, Scheduler)):
         raise ConfigError(f"scheduler plugin {name!r} ({plugins[name].value}) is not a subclass of schedulers.base.Scheduler")
     return plugin
+
+
+def load_settings(name: str) -> type[BaseModel]:
+    """The model of that plugin's own settings. Raises ConfigError like `load_plugin`."""
+    return load_plugin(name).Settings
+
+
+@contextlib.asynccontextmanager
+async def opened(plugin: type[Scheduler], config: Config) -> AsyncIterator[Scheduler]:
+    """The plugin at work for this cluster, closed at the end."""
+    scheduler = plugin.open(config.scheduler.settings, cluster=config.cluster, fleets=config.fleets)
+    try:
+        yield scheduler
+    finally:
+        await scheduler.close()

@@ -26,7 +26,7 @@ class Settings:
 
 
 class Membership:
-    """Keeps scheduler, table and zone true to the messages. `start` before the first `cycle`."""
+    """Keeps scheduler, table and zone true to the messages."""
 
     def __init__(self, world: World, *, addresses: Addresses, settings: Settings, clock: Callable[[], float]) -> None:
         self._world = world
@@ -34,18 +34,23 @@ class Membership:
         self._settings = settings
         self._clock = clock
         self._directory = Directory(())
-
-    async def start(self) -> None:
-        """Learn which hostnames are taken, and let the scheduler queue jobs for the fleets' shapes."""
-        self._directory = Directory(await self._world.rows.live())
-        await self._world.scheduler.advertise(list(self._world.fleets.values()))
+        self._started = False
 
     async def cycle(self, stop: asyncio.Event) -> None:
         """Wait for messages and see one batch through. A stop while waiting ends the wait; a batch in hand is finished."""
+        if not self._started:
+            await self._start()
         received = await _unless_stopped(stop, self._receive())
         if received:
             async with _kept_invisible(self._world.queue, received, self._settings.visibility_s):
                 await self._process(received)
+
+    async def _start(self) -> None:
+        """Learn which hostnames are taken, and let the scheduler queue jobs for the fleets' shapes. Tried until it works."""
+        self._directory = Directory(await self._world.rows.live())
+        await self._world.scheduler.advertise(list(self._world.fleets.values()))
+        self._started = True
+        log.info("membership.started", hostnames=len(self._directory.holders))
 
     async def _receive(self) -> tuple[Received, ...]:
         settings = self._settings

@@ -35,6 +35,16 @@ class Route53Zone:
         self._next_change_at = 0.0
         self._one_writer = asyncio.Lock()
 
+    @classmethod
+    async def open(
+        cls, clients: Clients, *, zone_id: str, ttl_s: int, changes_per_s: float, clock: Callable[[], float]
+    ) -> "Route53Zone":
+        """The zone of that id, whose name Route 53 tells. Raises AwsRefused where there is none."""
+        client: Route53Client = await clients.get("route53")
+        with translated("looking up the hosted zone", zone_id):
+            name = (await client.get_hosted_zone(Id=zone_id))["HostedZone"]["Name"]
+        return cls(clients, zone_id=zone_id, zone_name=name, ttl_s=ttl_s, changes_per_s=changes_per_s, clock=clock)
+
     async def change(self, records: Records, *, await_sync: bool) -> None:
         async with self._one_writer:
             changes = [self._change("DELETE", *record) for record in records.deletes.items()]

@@ -1,0 +1,69 @@
+"""How the process of a service begins and ends: arguments, configuration, logs, signals, exit codes."""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import structlog
+
+from daemons.config import Config, LoadSettings, load_config
+from daemons.errors import ConfigError, HeadnodeError
+from daemons.logs import configure_logs
+from daemons.loop import stop_on_signals
+
+log = structlog.get_logger()
+
+EXIT_FAILED = 1  # systemd restarts
+EXIT_USAGE = 2  # nothing that a restart could mend
+
+Serve = Callable[[Config, asyncio.Event], Awaitable[None]]  # runs until the event is set
+
+
+def run_service(
+    daemon: str, purpose: str, serve: Serve, *, load_settings: LoadSettings, argv: Sequence[str] | None = None
+) -> int:
+    """Run `serve` until SIGTERM or SIGINT. Returns the exit code; every failure has been printed or logged."""
+    arguments = _parse_arguments(daemon, purpose, argv)
+    try:
+        config = load_config(arguments.config, os.environ, load_settings=load_settings)
+    except ConfigError as err:
+        print(_explain(daemon, err), file=sys.stderr)  # noqa: T201  there is no log yet
+        return EXIT_USAGE
+    configure_logs(
+        level=arguments.log_level or config.log.level, daemon=daemon, cluster=config.cluster, scheduler=config.scheduler.name
+    )
+    try:
+        asyncio.run(_serve(config, serve))
+    except ConfigError as err:
+        log.error("service.failed", **err.to_event())  # noqa: TRY400  an answer for the operator, not a crash
+        return EXIT_USAGE
+    except HeadnodeError as err:
+        log.error("service.failed", **err.to_event())  # noqa: TRY400
+        return EXIT_FAILED
+    return 0
+
+
+async def _serve(config: Config, serve: Serve) -> None:
+    stop = stop_on_signals()
+    log.info("service.started", version=version("headnode"), pid=os.getpid(), fleets=[fleet.name for fleet in config.fleets])
+    await serve(config, stop)
+    log.info("service.stopped")
+
+
+def _parse_arguments(daemon: str, purpose: str, argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog=daemon, description=purpose)
+    parser.add_argument(
+        "--config", type=Path, help="the configuration file (default: $HEADNODE_CONFIG, else /etc/headnode/headnode.toml)"
+    )
+    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="overrides log.level")
+    parser.add_argument("--version", action="version", version=f"headnode {version('headnode')}")
+    return parser.parse_args(argv)
+
+
+def _explain(daemon: str, err: ConfigError) -> str:
+    lines = [f"{daemon}: the configuration cannot be used:", *(f"  {problem}" for problem in err.problems or (str(err),))]
+    return "\n".join([*lines, f"next: {err.hint}"] if err.hint else lines)

@@ -1,0 +1,56 @@
+"""`sqswatcher`: queue messages → cluster membership."""
+
+import asyncio
+import sys
+import time
+
+from daemons.aws.dns import Route53Zone, find_zone
+from daemons.aws.groups import AutoScalingGroups
+from daemons.aws.instances import Ec2Addresses
+from daemons.aws.queue import SqsQueue
+from daemons.aws.session import Clients, open_clients
+from daemons.aws.table import DynamoRows
+from daemons.config import Config, DnsConfig
+from daemons.loop import run_every
+from daemons.process import run_service
+from schedulers.plugins import load_plugin, load_settings, opened
+from sqswatcher.apply import World
+from sqswatcher.service import Membership, Settings
+
+
+async def serve(config: Config, stop: asyncio.Event) -> None:
+    """Keep the membership until `stop`."""
+    async with (
+        open_clients(region=config.region, endpoints=config.endpoints) as clients,
+        opened(load_plugin(config.scheduler.name), config) as scheduler,
+    ):
+        world = World(
+            queue=SqsQueue(clients, queue=config.queue),
+            rows=DynamoRows(clients, table=config.table),
+            scheduler=scheduler,
+            groups=AutoScalingGroups(clients, specs=config.fleets),
+            zone=await _open_zone(clients, config.dns) if config.dns else None,
+            fleets={spec.name: spec for spec in config.fleets},
+        )
+        settings = Settings(
+            wait_s=config.sqswatcher.wait_s,
+            receivers=config.sqswatcher.receivers,
+            visibility_s=config.sqswatcher.visibility_s,
+        )
+        membership = Membership(world, addresses=Ec2Addresses(clients), settings=settings, clock=time.time)
+        await run_every(0, lambda: membership.cycle(stop), stop)
+
+
+async def _open_zone(clients: Clients, dns: DnsConfig) -> Route53Zone:
+    zone_id = dns.zone_id or await find_zone(clients, name=dns.zone)
+    return await Route53Zone.open(
+        clients, zone_id=zone_id, ttl_s=dns.ttl_s, changes_per_s=dns.changes_per_s, clock=time.monotonic
+    )
+
+
+def main() -> int:
+    return run_service("sqswatcher", __doc__ or "", serve, load_settings=load_settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
