@@ -1,0 +1,93 @@
+"""The kinds of value a setting can have. None of them converts: "20" is no number, and a number is no string."""
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from daemons.errors import InvalidValue
+from daemons.names import parse_fleet_name, parse_instance_type, parse_word
+
+URL_LONGEST = 2048
+
+
+def refused(why: str) -> PydanticCustomError:
+    """What a validator raises: `why` goes on from the value, as in "is not a region"."""
+    return PydanticCustomError("refused", "{why}", {"why": why})
+
+
+def _named(parse: Callable[[object], Any]) -> AfterValidator:
+    """Validate by one of the parsers of `daemons.names`."""
+
+    def check(value: str) -> Any:
+        try:
+            return parse(value)
+        except InvalidValue as err:
+            raise refused(str(err).removeprefix(str(err.facts["value"])).strip()) from err
+
+    return AfterValidator(check)
+
+
+def _matching(pattern: str, what: str, example: str) -> AfterValidator:
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise refused(f"is not {what} (such as {example})")
+        return value
+
+    return AfterValidator(check)
+
+
+def _check_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        has_host, _ = bool(parts.hostname), parts.port
+    except ValueError as err:
+        raise refused(f"is not a URL: {err}") from err
+    if parts.scheme not in ("http", "https") or not has_host or len(value) > URL_LONGEST or re.search(r"[\s\x00-\x1f]", value):
+        raise refused("is not a URL (such as https://sqs.eu-west-1.amazonaws.com)")
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise refused("must be a plain URL, with no user, password, query or fragment")
+    return value
+
+
+_QUEUE = re.compile(r"[A-Za-z0-9_-]{1,75}(?:[A-Za-z0-9_-]{0,5}|\.fifo)")
+
+
+def _check_queue(value: str) -> str:
+    """SQS's own rule for names; whatever has a scheme must be a URL."""
+    if "://" in value:
+        return _check_url(value)
+    if not _QUEUE.fullmatch(value):
+        raise refused("is neither the name of an SQS queue (such as hpc-events) nor its URL")
+    return value
+
+
+def _check_zone(value: str) -> str:
+    labels = value.removesuffix(".").split(".")
+    good = len(value) <= 253 and all(re.fullmatch(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?", label) for label in labels)
+    if not good:
+        raise refused("is not a DNS zone's name (such as hpc.internal)")
+    return value.removesuffix(".").lower()
+
+
+Text = Annotated[str, Field(strict=True)]
+Whole = Annotated[int, Field(strict=True)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Flag = Annotated[bool, Field(strict=True)]
+
+Word = Annotated[Text, _named(parse_word)]
+FleetWord = Annotated[Text, _named(parse_fleet_name)]
+InstanceType = Annotated[Text, _named(parse_instance_type)]
+Region = Annotated[Text, _matching(r"[a-z]{2,5}(?:-[a-z0-9]+){2,4}", "an AWS region", "eu-west-1")]
+Url = Annotated[Text, AfterValidator(_check_url)]
+QueueName = Annotated[Text, AfterValidator(_check_queue)]
+TableName = Annotated[Text, _matching(r"[A-Za-z0-9_.-]{3,255}", "a DynamoDB table's name", "hpc-instances")]
+# AWS allows every printable ASCII character but the colon.
+GroupName = Annotated[Text, _matching(r"[!-9;-~]{1,255}", "an Auto Scaling group's name", "hpc-compute")]
+ZoneId = Annotated[Text, _matching(r"[A-Z0-9]{1,32}", "a hosted zone's id, without /hostedzone/", "Z0123456789ABCDEFGHIJ")]
+ZoneName = Annotated[Text, AfterValidator(_check_zone)]

@@ -1,0 +1,191 @@
+"""What the configuration can say: every setting with its kind, bounds, default and meaning, and the values made of them.
+
+The descriptions are what `headnode config show` and the hints of `headnode config check` print.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, with_config
+
+from daemons.config.kinds import (
+    Flag,
+    FleetWord,
+    GroupName,
+    InstanceType,
+    Number,
+    QueueName,
+    Region,
+    TableName,
+    Text,
+    Url,
+    Whole,
+    Word,
+    ZoneId,
+    ZoneName,
+)
+from daemons.model import FleetName, FleetSpec, Purchase, Shape
+
+MONTH_S = 30 * 86_400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DnsConfig:
+    """Where the nodes' address records go. Exactly one of `zone_id` and `zone` is set, the other is "" ."""
+
+    enabled: Annotated[Flag, Field(description="false: write no DNS records, as if there were no [dns]")] = True
+    zone_id: Annotated[ZoneId, Field(description="the id of the Route 53 hosted zone")] = ""
+    zone: Annotated[ZoneName, Field(description="the hosted zone's name, in place of its id")] = ""
+    ttl_s: Annotated[Whole, Field(ge=1, le=86_400, description="how long a resolver may keep a record, in seconds")] = 60
+    changes_per_s: Annotated[
+        Number, Field(gt=0, le=1000, description="the most calls a second that change the zone; AWS allows an account about 5")
+    ] = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SqswatcherConfig:
+    wait_s: Annotated[Whole, Field(ge=0, le=20, description="how long a poll waits for messages, in seconds")] = 20
+    receivers: Annotated[Whole, Field(ge=1, le=64, description="polls at a time while there is a backlog")] = 8
+    visibility_s: Annotated[
+        Whole,
+        Field(ge=2, le=43_200, description="how long a message in work stays ours, in seconds; renewed while it lasts"),
+    ] = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobwatcherConfig:
+    interval_s: Annotated[Number, Field(gt=0, le=3600, description="seconds between two looks at the waiting jobs")] = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodewatcherConfig:
+    interval_s: Annotated[Number, Field(gt=0, le=3600, description="seconds between two looks at the nodes")] = 10.0
+    idle_for_s: Annotated[
+        Number, Field(ge=0, le=MONTH_S, description="how long a node is idle before it is given back, in seconds")
+    ] = 600.0
+    max_ending_share: Annotated[
+        Number,
+        Field(gt=0, le=1, description="the greatest part of a fleet that one look may end (at least one node)"),
+    ] = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogConfig:
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], Field(description="the least severe log lines that are written")
+    ] = "info"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointsEntry:
+    """`[endpoints]` in the file. "" (which the file itself cannot say) leaves the address to AWS's own rules."""
+
+    default: Annotated[Url, Field(description="the address of every AWS service that has none of its own here")] = ""
+    sqs: Annotated[Url, Field(description="the address of SQS")] = ""
+    dynamodb: Annotated[Url, Field(description="the address of DynamoDB")] = ""
+    route53: Annotated[Url, Field(description="the address of Route 53")] = ""
+    autoscaling: Annotated[Url, Field(description="the address of Auto Scaling")] = ""
+    ec2: Annotated[Url, Field(description="the address of EC2")] = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetEntry:
+    """One `[[fleet]]` in the file."""
+
+    name: Annotated[FleetWord, Field(description="the fleet's name, a lower-case word of your choice")]
+    group: Annotated[GroupName, Field(description="the name of the fleet's Auto Scaling group")]
+    instance_type: Annotated[InstanceType, Field(description="the EC2 type of its instances")]
+    cpus: Annotated[Whole, Field(ge=1, le=4096, description="CPUs of one instance, as the scheduler counts them")]
+    memory_mib: Annotated[
+        Whole, Field(ge=0, le=1 << 30, description="memory of one instance that jobs may use, in MiB; 0: not counted")
+    ] = 0
+    gpus: Annotated[Whole, Field(ge=0, le=64, description="GPUs of one instance")] = 0
+    gpu_type: Annotated[Word, Field(description="the scheduler's name for their type")] = ""
+    consumables: Annotated[
+        dict[Word, Annotated[Whole, Field(ge=0, le=1 << 40)]],
+        Field(description="amounts of whatever else the scheduler counts on one instance, by name"),
+    ] = field(default_factory=dict)
+    partition: Annotated[Word, Field(description="the partition or queue that its nodes join")] = "compute"
+    features: Annotated[frozenset[Word], Field(description="features that jobs can ask for")] = frozenset()
+    purchase: Annotated[Purchase, Field(description="how its instances are paid for: on-demand or spot")] = Purchase.ON_DEMAND
+    price_per_hour: Annotated[
+        Number, Field(ge=0, le=100_000, description="price of one instance an hour, to prefer the cheaper fleet; 0: unknown")
+    ] = 0.0
+
+    def to_spec(self) -> FleetSpec:
+        return FleetSpec(
+            name=FleetName(self.name),
+            group=self.group,
+            instance_type=self.instance_type,
+            shape=Shape(
+                cpus=self.cpus,
+                memory_mib=self.memory_mib,
+                gpus=self.gpus,
+                gpu_type=self.gpu_type,
+                consumables=tuple(sorted(self.consumables.items())),
+            ),
+            partition=self.partition,
+            features=self.features,
+            purchase=self.purchase,
+            price_per_hour=self.price_per_hour,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerEntry:
+    """`[scheduler]` in the file. `settings` is for the plugin to validate."""
+
+    name: Annotated[Word, Field(description="the scheduler plugin, such as slurm")]
+    settings: Annotated[dict[Text, Any], Field(description="the plugin's own settings")] = field(default_factory=dict)
+
+
+@with_config(extra="forbid")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileEntry:
+    """The whole file. Unknown keys are refused here and in every section."""
+
+    cluster: Annotated[Word, Field(description="the cluster's name, on every log line")]
+    region: Annotated[Region, Field(description="the AWS region that the cluster is in")]
+    queue: Annotated[QueueName, Field(description="the SQS queue of the cluster's events, by name or URL")]
+    table: Annotated[TableName, Field(description="the DynamoDB table of its instances")]
+    endpoints: Annotated[EndpointsEntry, Field(description="other addresses for AWS's services")] = field(
+        default_factory=EndpointsEntry
+    )
+    dns: Annotated[DnsConfig | None, Field(description="the hosted zone; without it no DNS records are written")] = None
+    scheduler: Annotated[SchedulerEntry, Field(description="the scheduler and its plugin's settings")]
+    fleet: Annotated[tuple[FleetEntry, ...], Field(description="a [[fleet]] table for each Auto Scaling group")]
+    sqswatcher: Annotated[SqswatcherConfig, Field(description="the service that keeps the membership")] = field(
+        default_factory=SqswatcherConfig
+    )
+    jobwatcher: Annotated[JobwatcherConfig, Field(description="the service that grows the fleets")] = field(
+        default_factory=JobwatcherConfig
+    )
+    nodewatcher: Annotated[NodewatcherConfig, Field(description="the service that shrinks the fleets")] = field(
+        default_factory=NodewatcherConfig
+    )
+    log: Annotated[LogConfig, Field(description="what is logged")] = field(default_factory=LogConfig)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerConfig:
+    name: str
+    settings: BaseModel  # an instance of the plugin's own `Settings`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The configuration, complete and valid: what the services are made from."""
+
+    cluster: str
+    region: str
+    queue: str
+    table: str
+    endpoints: Mapping[str, str]  # by service name, "default" for the rest; only those that were set
+    dns: DnsConfig | None  # None: the cluster has no hosted zone, or writes no records to it
+    scheduler: SchedulerConfig
+    fleets: tuple[FleetSpec, ...]
+    sqswatcher: SqswatcherConfig
+    jobwatcher: JobwatcherConfig
+    nodewatcher: NodewatcherConfig
+    log: LogConfig
