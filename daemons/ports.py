@@ -11,7 +11,6 @@ from typing import Protocol
 
 from daemons.model import Fleet, FleetName, Hostname, Instance, InstanceId
 
-
 MESSAGES_A_RECEIVE = 10  # SQS's limit, and so the sign of a backlog
 
 
@@ -45,6 +44,9 @@ class Rows(Protocol):
 
     async def live(self) -> tuple[Instance, ...]:
         """Every row that is not a tombstone."""
+
+    async def all(self) -> tuple[Instance, ...]:
+        """Every row, tombstones included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +88,14 @@ class Groups(Protocol):
         """Answer a lifecycle hook with CONTINUE or ABANDON. One that waits no more is no error."""
 
 
-class Addresses(Protocol):
-    async def addresses(self, instance_ids: Collection[InstanceId]) -> Mapping[InstanceId, str]:
-        """The private address of each instance that runs. One that EC2 does not know of yet, or no more, is left out."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where an instance is. `hostname` is what EC2 itself calls it; None where it says nothing that can be one."""
+
+    address: str
+    hostname: Hostname | None
+
+
+class Places(Protocol):
+    async def places(self, instance_ids: Collection[InstanceId]) -> Mapping[InstanceId, Place]:
+        """Where each instance that runs is. One that EC2 does not know of yet, or no more, is left out."""

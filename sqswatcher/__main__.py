@@ -6,7 +6,7 @@ import time
 
 from daemons.aws.dns import Route53Zone, find_zone
 from daemons.aws.groups import AutoScalingGroups
-from daemons.aws.instances import Ec2Addresses
+from daemons.aws.instances import Ec2Places
 from daemons.aws.queue import SqsQueue
 from daemons.aws.session import Clients, open_clients
 from daemons.aws.table import DynamoRows
@@ -37,7 +37,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
             receivers=config.sqswatcher.receivers,
             visibility_s=config.sqswatcher.visibility_s,
         )
-        membership = Membership(world, addresses=Ec2Addresses(clients), settings=settings, clock=time.time)
+        membership = Membership(world, places=Ec2Places(clients), settings=settings, clock=time.time)
         await run_every(0, lambda: membership.cycle(stop), stop)
 
 

@@ -6,8 +6,10 @@ from typing import Any
 
 from daemons.lifecycle import Event
 from daemons.model import Hostname, Instance, InstanceId
-from daemons.ports import MESSAGES_A_RECEIVE, Addresses, Groups, Queue, Received, Rows
+from daemons.ports import MESSAGES_A_RECEIVE, Groups, Places, Queue, Received, Rows
+from sqswatcher.apply import World
 from sqswatcher.plan import Delivery, Observation
+from sqswatcher.reconcile import Survey
 
 BATCH_MOST = 500  # messages taken on at once: what one registration command and one DNS change comfortably hold
 
@@ -54,7 +56,7 @@ async def observe(
     now: float,
     rows: Rows,
     groups: Groups,
-    addresses: Addresses,
+    places: Places,
     directory: Directory,
 ) -> Observation:
     """Rows, membership and addresses of everything the deliveries name, in as few calls as the answers allow."""
@@ -74,19 +76,44 @@ async def observe(
     stored = await rows.get(named | contested) if named else {}
     unvouched = {one for one in named if one not in stored or not stored[one].fleet}
     joining = {one for one in ready if one not in stored or stored[one].ready_at is None or stored[one].registered_at is None}
-    fleet_of, address_of = await asyncio.gather(
+    fleet_of, found = await asyncio.gather(
         groups.fleet_of(unvouched | contested) if unvouched | contested else _nothing(),
-        addresses.addresses(joining) if joining else _nothing(),
+        places.places(joining) if joining else _nothing(),
     )
     return Observation(
         now=now,
         deliveries=tuple(deliveries),
         rows=stored,
         fleet_of=fleet_of,
-        addresses=address_of,
+        addresses={one: place.address for one, place in found.items()},
         holders=holders,
     )
 
 
 async def _nothing() -> dict[InstanceId, Any]:
     return {}
+
+
+async def survey(world: World, places: Places, *, now: float) -> Survey:
+    """The four sources, and EC2's word for members whose row lacks a host name. Raises what any of them raises."""
+    fleets, rows, nodes, records = await asyncio.gather(
+        world.groups.fleets(),
+        world.rows.all(),
+        world.scheduler.nodes(),
+        world.zone.records() if world.zone is not None else _no_zone(),
+    )
+    unplaced = {row.instance_id for row in rows if row.is_live and not (row.hostname and row.address)}
+    found = await places.places(unplaced) if unplaced else {}
+    return Survey(
+        now=now,
+        fleets=fleets,
+        rows=rows,
+        nodes=nodes,
+        records=records,
+        hostnames={one: place.hostname for one, place in found.items() if place.hostname is not None},
+        addresses={one: place.address for one, place in found.items()},
+    )
+
+
+async def _no_zone() -> None:
+    return None

@@ -1,4 +1,4 @@
-"""One cycle: receive, observe, plan, apply."""
+"""Two cycles: messages (receive, observe, plan, apply), and now and then a comparison of everything with everything."""
 
 import asyncio
 import contextlib
@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import structlog
 
 from daemons.errors import HeadnodeError
-from daemons.model import Instance
-from daemons.ports import Addresses, Queue, Received
+from daemons.model import InstanceId
+from daemons.ports import Places, Queue, Received
+from sqswatcher import reconcile
 from sqswatcher.apply import Batch, World
 from sqswatcher.deliver import read_delivery
-from sqswatcher.observe import Directory, observe, receive_batch
+from sqswatcher.observe import Directory, observe, receive_batch, survey
 from sqswatcher.plan import Plan, plan_batch
 
 log = structlog.get_logger()
@@ -23,27 +24,46 @@ class Settings:
     wait_s: int  # how long a poll waits for messages
     receivers: int  # how many polls at a time once there is a backlog
     visibility_s: int  # how long a received message stays ours without another word
+    resync_s: float  # how often everything is compared with everything
+    resync: reconcile.Options
 
 
 class Membership:
-    """Keeps scheduler, table and zone true to the messages."""
+    """Keeps scheduler, table and zone true to the messages, and to Auto Scaling where messages were lost."""
 
-    def __init__(self, world: World, *, addresses: Addresses, settings: Settings, clock: Callable[[], float]) -> None:
+    def __init__(self, world: World, *, places: Places, settings: Settings, clock: Callable[[], float]) -> None:
         self._world = world
-        self._addresses = addresses
+        self._places = places
         self._settings = settings
         self._clock = clock
         self._directory = Directory(())
         self._started = False
+        self._resync_at = float("-inf")
+        self._suspects: frozenset[tuple[str, InstanceId]] = frozenset()
 
     async def cycle(self, stop: asyncio.Event) -> None:
         """Wait for messages and see one batch through. A stop while waiting ends the wait; a batch in hand is finished."""
         if not self._started:
             await self._start()
+        if self._clock() >= self._resync_at:
+            await self.resync()
         received = await _unless_stopped(stop, self._receive())
         if received:
             async with _kept_invisible(self._world.queue, received, self._settings.visibility_s):
                 await self._process(received)
+
+    async def resync(self) -> reconcile.Reconciliation:
+        """Compare, and mend. A source that does not answer in full ends it with nothing done; the next one is due later."""
+        self._resync_at = self._clock() + self._settings.resync_s
+        seen = await survey(self._world, self._places, now=self._clock())
+        found = reconcile.plan_reconcile(seen, self._suspects, self._settings.resync)
+        self._suspects = found.suspects
+        for finding in found.findings:
+            log.warning("membership.differs", kind=finding.kind, instance_id=finding.instance_id, because=finding.sentence)
+        if found.refused:
+            log.error("resync.refused", because=found.refused)
+        await self._apply(found.plan)
+        return found
 
     async def _start(self) -> None:
         """Learn which hostnames are taken, and let the scheduler queue jobs for the fleets' shapes. Tried until it works."""
@@ -63,26 +83,38 @@ class Membership:
             now=started,
             rows=self._world.rows,
             groups=self._world.groups,
-            addresses=self._addresses,
+            places=self._places,
             directory=self._directory,
         )
         plan = plan_batch(seen, self._world.fleets)
+        failed = await self._apply(plan)
+        log.info(
+            "batch.finished",
+            messages=len(received),
+            instances=len(plan.steps),
+            failed=failed,
+            dropped=len(plan.drop),
+            postponed=len(plan.postpone),
+            took_s=round(self._clock() - started, 3),
+        )
+
+    async def _apply(self, plan: Plan) -> int:
+        """Apply a plan and say what became of it. How many instances failed."""
         batch = Batch(plan, self._world)
         try:
             await batch.apply()
         finally:
             self._directory.note(batch.written.values())
-        _report(plan, batch, took_s=self._clock() - started)
+        _report(plan, batch)
+        return len(batch.failed)
 
 
-def _report(plan: Plan, batch: Batch, *, took_s: float) -> None:
+def _report(plan: Plan, batch: Batch) -> None:
     for step in plan.steps:
-        row: Instance | None = batch.written.get(step.instance_id)
+        row = batch.written.get(step.instance_id)
         if step.instance_id in batch.failed:
-            why = batch.failed[step.instance_id]
-            log.warning(
-                "instance.not_advanced", instance_id=step.instance_id, effect=step.effect, error=why, because=step.because
-            )
+            error = batch.failed[step.instance_id]
+            log.warning("instance.not_advanced", instance_id=step.instance_id, effect=step.effect, error=error)
         elif row is not None:
             log.info(
                 "instance.advanced",
@@ -97,14 +129,6 @@ def _report(plan: Plan, batch: Batch, *, took_s: float) -> None:
         log.info("message.dropped", message_id=message.message_id, because=why)
     for message, why in plan.postpone:
         log.info("message.postponed", message_id=message.message_id, receives=message.receives, because=why)
-    log.info(
-        "batch.finished",
-        instances=len(plan.steps),
-        failed=len(batch.failed),
-        dropped=len(plan.drop),
-        postponed=len(plan.postpone),
-        took_s=round(took_s, 3),
-    )
 
 
 async def _unless_stopped(

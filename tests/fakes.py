@@ -23,7 +23,7 @@ from daemons.model import (
     NodeState,
     Shape,
 )
-from daemons.ports import EndOutcome, Received, Records
+from daemons.ports import EndOutcome, Place, Received, Records
 from schedulers.base import DRAIN_MARK, NodeResult, Outcome, Scheduler
 
 BATCH = FleetSpec(
@@ -117,6 +117,10 @@ class FakeRows(Pluggable):
         self._ask("live")
         return tuple(row for row in self.stored.values() if row.is_live)
 
+    async def all(self) -> tuple[Instance, ...]:
+        self._ask("all")
+        return tuple(self.stored.values())
+
 
 @dataclass
 class FakeZone(Pluggable):
@@ -194,11 +198,11 @@ class FakeGroups(Pluggable):
 
 
 @dataclass
-class FakeAddresses(Pluggable):
-    known: dict[InstanceId, str] = field(default_factory=dict)
+class FakePlaces(Pluggable):
+    known: dict[InstanceId, Place] = field(default_factory=dict)
 
-    async def addresses(self, instance_ids: Collection[InstanceId]) -> Mapping[InstanceId, str]:
-        self._ask("addresses")
+    async def places(self, instance_ids: Collection[InstanceId]) -> Mapping[InstanceId, Place]:
+        self._ask("places")
         return {one: self.known[one] for one in instance_ids if one in self.known}
 
 

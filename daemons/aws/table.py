@@ -82,6 +82,9 @@ class DynamoRows:
         return {instance_id: row for batch in written for instance_id, row in batch.items()}
 
     async def live(self) -> tuple[Instance, ...]:
+        return live_rows(await self.all())
+
+    async def all(self) -> tuple[Instance, ...]:
         client = await self._client()
         found: list[Instance] = []
         request: dict[str, Any] = {"TableName": self._table, "ConsistentRead": True}
@@ -90,7 +93,7 @@ class DynamoRows:
                 page = await client.scan(**request)
             found += map(parse_item, page.get("Items", []))
             if "LastEvaluatedKey" not in page:
-                return tuple(row for row in found if row.is_live)
+                return tuple(found)
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
     async def _client(self) -> "DynamoDBClient":
