@@ -10,6 +10,7 @@ _INSTANCE_ID = re.compile(r"i-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _INSTANCE_TYPE = re.compile(r"[a-z0-9][a-z0-9-]{0,30}\.[a-z0-9][a-z0-9-]{0,30}")
 _FLEET = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_GROUP = re.compile(r"[!-9;-~]{1,255}")  # AWS allows every printable ASCII character but the colon
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
 
 
@@ -50,6 +51,11 @@ def parse_instance_type(value: object) -> str:
 def parse_fleet_name(value: object) -> FleetName:
     """Raises InvalidValue unless it is a lower-case word of at most 63 letters, digits, `-` and `_`."""
     return FleetName(_match(_FLEET, value, "a fleet name", "batch"))
+
+
+def parse_group_name(value: object) -> str:
+    """Raises InvalidValue unless Auto Scaling would take it as a group's name: up to 255 printable ASCII characters, no colon."""
+    return _match(_GROUP, value, "an Auto Scaling group's name", "hpc-compute")
 
 
 def parse_word(value: object) -> str:

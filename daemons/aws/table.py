@@ -11,7 +11,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 from daemons.aws.batches import batches
 from daemons.aws.session import Clients, error_code, translated
 from daemons.errors import AwsUnavailable, InvalidValue
-from daemons.model import FleetName, Instance, InstanceId, Notice, State
+from daemons.model import FleetName, Instance, InstanceId, Notice, State, live_rows
 from daemons.names import parse_hostname, parse_instance_id
 
 if TYPE_CHECKING:

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import BaseModel
 
 from daemons.config import Config, Reading, config_path, read_file
 from daemons.config.effective import effective_settings
 from daemons.config.problems import render_value
-from schedulers.plugins import load_plugin
+from schedulers.plugins import load_settings
 
 INVALID = 2  # the exit status of both commands for a configuration that cannot be used
 
@@ -62,11 +61,7 @@ def show(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 
 def _read(config: Path | None) -> Reading:
-    return read_file(config_path(config, os.environ), load_settings=_load_settings)
-
-
-def _load_settings(name: str) -> type[BaseModel]:
-    return load_plugin(name).Settings
+    return read_file(config_path(config, os.environ), load_settings=load_settings)
 
 
 def _print_problems(reading: Reading) -> None:

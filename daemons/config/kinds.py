@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from daemons.errors import InvalidValue
-from daemons.names import parse_fleet_name, parse_instance_type, parse_word
+from daemons.names import parse_fleet_name, parse_group_name, parse_instance_type, parse_word
 
 URL_LONGEST = 2048
 
@@ -87,7 +87,6 @@ Region = Annotated[Text, _matching(r"[a-z]{2,5}(?:-[a-z0-9]+){2,4}", "an AWS reg
 Url = Annotated[Text, AfterValidator(_check_url)]
 QueueName = Annotated[Text, AfterValidator(_check_queue)]
 TableName = Annotated[Text, _matching(r"[A-Za-z0-9_.-]{3,255}", "a DynamoDB table's name", "hpc-instances")]
-# AWS allows every printable ASCII character but the colon.
-GroupName = Annotated[Text, _matching(r"[!-9;-~]{1,255}", "an Auto Scaling group's name", "hpc-compute")]
+GroupName = Annotated[Text, _named(parse_group_name)]
 ZoneId = Annotated[Text, _matching(r"[A-Z0-9]{1,32}", "a hosted zone's id, without /hostedzone/", "Z0123456789ABCDEFGHIJ")]
 ZoneName = Annotated[Text, AfterValidator(_check_zone)]

@@ -31,11 +31,11 @@ class Reading:
     def unwrap(self) -> Config:
         """The configuration. Raises ConfigError with every problem."""
         if self.config is None:
-            count = len(self.problems)
+            first, more = self.problems[0], len(self.problems) - 1
             raise ConfigError(
-                f"{self.source} has {count} problem{'s' * (count != 1)}: {' | '.join(map(str, self.problems))}",
+                f"{self.source} cannot be used: {first}" + (f" (and {more} more)" if more else ""),
                 problems=tuple(map(str, self.problems)),
-                hint="headnode config check lists them line by line",
+                hint="correct the file; `headnode config check` looks at it again",
                 source=self.source,
             )
         return self.config
