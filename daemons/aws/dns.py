@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 BATCH = 500  # a change batch holds 1,000 records, and an UPSERT counts twice
 SYNC_POLL_S = 1.0
+_NOT_AS_IT_IS = ("InvalidChangeBatch", "InvalidInput")  # AWS's answer to a DELETE that does not match, and moto's
 SYNC_TRIES = 120
 
 
@@ -71,7 +72,7 @@ class Route53Zone:
         try:
             return await self._submit(changes)
         except AwsRefused as err:
-            if err.error_code != "InvalidChangeBatch" or all(change["Action"] == "UPSERT" for change in changes):
+            if err.error_code not in _NOT_AS_IT_IS or all(change["Action"] == "UPSERT" for change in changes):
                 raise
         # A DELETE must name the record exactly as it is. Some are not as the rows say: see what is there, and ask for just that.
         there = {(record["Name"], record["Type"]): record async for record in self._record_sets()}
