@@ -15,6 +15,7 @@ from daemons.loop import run_every
 from daemons.process import run_service
 from schedulers.plugins import load_plugin, load_settings, opened
 from sqswatcher.apply import World
+from sqswatcher.reconcile import Options
 from sqswatcher.service import Membership, Settings
 
 
@@ -36,6 +37,8 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
             wait_s=config.sqswatcher.wait_s,
             receivers=config.sqswatcher.receivers,
             visibility_s=config.sqswatcher.visibility_s,
+            resync_s=config.sqswatcher.resync_s,
+            resync=Options(age_grace_s=config.sqswatcher.resync_grace_s, max_removal_share=config.sqswatcher.max_removal_share),
         )
         membership = Membership(world, places=Ec2Places(clients), settings=settings, clock=time.time)
         await run_every(0, lambda: membership.cycle(stop), stop)

@@ -51,6 +51,16 @@ class SqswatcherConfig:
         Whole,
         Field(ge=2, le=43_200, description="how long a message in work stays ours, in seconds; renewed while it lasts"),
     ] = 60
+    resync_s: Annotated[
+        Number, Field(ge=10, le=86_400, description="seconds between two comparisons of groups, table, scheduler and zone")
+    ] = 300.0
+    resync_grace_s: Annotated[
+        Number, Field(ge=0, le=86_400, description="how old a difference must be before it is mended, in seconds")
+    ] = 300.0
+    max_removal_share: Annotated[
+        Number,
+        Field(gt=0, le=1, description="the greatest part of the nodes that one comparison may remove (at least one node)"),
+    ] = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
