@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from daemons.packing import Packing, pack
-
 from daemons.model import Fleet, FleetName, Hostname, Node, State
+from daemons.packing import Packing, Placement, pack
 from jobwatcher.observe import Observation
 
 
@@ -41,7 +40,7 @@ def plan_capacity(seen: Observation) -> CapacityPlan:
     packing = pack(seen.demand, live=seen.nodes, coming=coming, fleets=seen.fleets)
     return CapacityPlan(
         decisions=tuple(_decide(fleet, coming[fleet.name], packing) for fleet in seen.fleets),
-        answers=_answers(packing),
+        answers=tuple(map(_answer, packing.placements)),
     )
 
 
@@ -62,7 +61,7 @@ def coming_nodes(seen: Observation) -> Mapping[FleetName, int]:
 
 
 def _is_settled(state: State, hostname: Hostname | None, nodes: Mapping[Hostname, Node]) -> bool:
-    """Is there nothing more to wait for? Its node is up (its room is counted as live), or it will not come (back) up by itself."""
+    """Is there nothing more to wait for? Its node is up (its room is live), or it will not come (back) up by itself."""
     if state in (State.DRAINING, State.TERMINATING):
         return True
     node = nodes.get(hostname) if hostname is not None else None
@@ -75,3 +74,13 @@ def _decide(fleet: Fleet, coming: int, packing: Packing) -> Decision:
     arithmetic = f"{wanted} more for waiting jobs; desired {fleet.desired}, of which {coming} coming; maximum {fleet.maximum}"
     raises = target > fleet.desired and not fleet.is_static
     return Decision(fleet=fleet, target=target if raises else None, coming=coming, wanted=wanted, reason=arithmetic)
+
+
+def _answer(placement: Placement) -> Answer:
+    """The placement in a sentence, such as "2 on live nodes, 1 on new nodes of batch; 3 wait: needs 6 nodes; …"."""
+    parts = [f"{placement.live} on live nodes"] if placement.live else []
+    parts += [f"{placement.coming} on nodes that are coming"] if placement.coming else []
+    parts += [f"{count} on new nodes of {fleet}" for fleet, count in placement.new.items()]
+    placed = ", ".join(parts)
+    rest = f"{placement.rest} wait: {placement.why}" if placement.rest else ""
+    return Answer(jobs=placement.demand.jobs, count=placement.demand.count, sentence="; ".join(filter(None, [placed, rest])))
