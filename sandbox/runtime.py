@@ -18,7 +18,10 @@ class NodeRuntime(Protocol):
     """Plays the machines. Calls come from the sandbox's own threads; an instance sees place, then boot, then kill."""
 
     def place(self, instance_id: str) -> Placement:
-        """Reserve an address for a launch, at once. An exception fails the launch with its text as the reason."""
+        """Reserve an address for a launch. An exception fails the launch with its text as the reason.
+
+        Called while the emulation is locked: answer at once, and wait for no thread that asks the sandbox something.
+        """
         ...
 
     def boot(self, instance: EmulatedInstance) -> None:

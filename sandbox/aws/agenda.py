@@ -2,10 +2,13 @@
 
 import heapq
 import itertools
+import logging
 import threading
 from collections.abc import Callable
 
 from sandbox.aws.clock import Clock, ManualClock
+
+_log = logging.getLogger(__name__)
 
 Action = Callable[[], None]
 
@@ -65,10 +68,17 @@ class Agenda:
         if self._thread and self._thread is not threading.current_thread():
             self._thread.join()
 
+    def _run_on(self) -> float | None:
+        while True:
+            try:
+                return self.run_due()
+            except Exception:  # noqa: BLE001 - one action's failure must not stop time for the others
+                _log.exception("an action of the sandbox's agenda failed")
+
     def _run(self) -> None:
         with self._changed:
             while not self._closed:
-                due = self.run_due()
+                due = self._run_on()
                 self._changed.wait(None if due is None else max(0.0, due - self.clock.now()))
 
 

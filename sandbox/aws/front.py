@@ -10,14 +10,15 @@ from urllib.parse import parse_qsl, urlsplit
 from botocore.exceptions import UnknownServiceError
 from werkzeug.datastructures import MultiDict
 
-from sandbox.aws.actions import ScalingActions
 from sandbox.aws.backing import Backing
 from sandbox.aws.ec2 import Ec2Actions
 from sandbox.aws.errors import AwsError
 from sandbox.aws.faults import Faults, Rule
+from sandbox.aws.groups import GroupActions
 from sandbox.aws.hooks import HookActions
 from sandbox.aws.imds import PREFIX, Imds
 from sandbox.aws.listener import ConnectionCut, Request
+from sandbox.aws.members import MemberActions
 from sandbox.aws.scaling import Scaling
 from sandbox.aws.shapes import Fields, Handler
 from sandbox.aws.wire import Answer, invalid_action, parse_call, render_error, render_result, service_model
@@ -37,7 +38,11 @@ class Front:
         self._closing = closing
         self._imds = Imds(scaling)
         self._handlers: dict[str, dict[str, Handler]] = {
-            "autoscaling": ScalingActions(scaling).handlers() | HookActions(scaling).handlers(),
+            "autoscaling": {
+                **GroupActions(scaling).handlers(),
+                **MemberActions(scaling).handlers(),
+                **HookActions(scaling).handlers(),
+            },
             "ec2": Ec2Actions(scaling).handlers(),
         }
 
@@ -66,6 +71,9 @@ class Front:
     def _answer(self, service: str, operation: str, request: Request, path: str) -> Answer:
         if service == "imds":
             return self._imds.answer(request.method, path, request.headers)
+        if service == "unsigned":
+            error = AwsError("MissingAuthenticationToken", "Request is missing Authentication Token", status=403)
+            return render_error(service, error, request_id=str(uuid.uuid4()))
         if service in self._handlers:
             return self._act(service, operation, request)
         return self._backing.call(service, request)

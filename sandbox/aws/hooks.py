@@ -42,7 +42,7 @@ def parse_hook(params: Fields, *, earlier: Hook | None = None) -> Hook:
 
 
 class HookActions:
-    """Handlers by action name, as in ScalingActions."""
+    """Handlers by action name, as in GroupActions."""
 
     def __init__(self, scaling: Scaling) -> None:
         self._world = scaling.world

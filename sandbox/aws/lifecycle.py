@@ -51,8 +51,7 @@ class Lifecycle:
         )
         tags = {each.key: each.value for each in group.tags if each.propagate} | dict(group.source.tags)
         tags["aws:autoscaling:groupName"] = group.name
-        world.launches += 1
-        world.instances[instance_id] = EmulatedInstance(
+        instance = EmulatedInstance(
             instance_id=instance_id,
             group=group.name,
             instance_type=instance_type,
@@ -66,10 +65,9 @@ class Lifecycle:
             spot=group.source.spot,
             protected=group.protect_new,
             tags=tuple(tags.items()),
-            launch_index=world.launches,
         )
         world.agenda.after(world.timing.boot_s, lambda: self._running(instance_id))
-        return world.change(instance_id, lifecycle="Pending")
+        return world.add(instance)
 
     def _fail(self, group: EmulatedGroup, refusal: Refusal, cause: str) -> None:
         activity = self._world.open_activity(

@@ -91,12 +91,23 @@ class World:
         self.groups[name] = replace(self.groups[name], **changes)
         return self.groups[name]
 
+    def add(self, instance: EmulatedInstance) -> EmulatedInstance:
+        """Write a new instance down; its order of launch is given here."""
+        self.launches += 1
+        self.instances[instance.instance_id] = replace(instance, launch_index=self.launches)
+        self._tell_state(instance)
+        return self.instances[instance.instance_id]
+
+    def _tell_state(self, instance: EmulatedInstance) -> None:
+        if self.state_change_events:
+            self.tell_bus("EC2 Instance State-change Notification", instance, state=instance.state)
+
     def change(self, instance_id: str, **changes: Any) -> EmulatedInstance:
         """Write an instance down anew, telling EventBridge of a new state if that is asked for."""
         before = self.instances[instance_id]
         after = self.instances[instance_id] = replace(before, **changes)
-        if self.state_change_events and after.state != before.state:
-            self.tell_bus("EC2 Instance State-change Notification", after, state=after.state)
+        if after.state != before.state:
+            self._tell_state(after)
         return after
 
     def tell_bus(self, detail_type: str, instance: EmulatedInstance, **detail: str) -> None:
