@@ -37,16 +37,27 @@ class Capacity:
         self._world = world
         self.lifecycle = Lifecycle(world, self.settle_soon)
         self._settling: set[str] = set()
+        self._retrying: set[str] = set()
         self._failures: Counter[str] = Counter()
 
-    def settle_soon(self, name: str, *, in_s: float | None = None) -> None:
+    def settle_soon(self, name: str) -> None:
         """Have a group look at its size shortly; asking twice looks once."""
-        if in_s is None:
-            if name in self._settling:
-                return
+        if name not in self._settling:
             self._settling.add(name)
-        delay_s = self._world.timing.reaction_s if in_s is None else in_s
-        self._world.agenda.after(delay_s, lambda: self._settle(name))
+            self._world.agenda.after(self._world.timing.reaction_s, lambda: self._settle(name))
+
+    def _retry_later(self, name: str) -> None:
+        """Have a group try a failed launch again, later each time; one retry is under way at a time."""
+        if name in self._retrying:
+            return
+        self._retrying.add(name)
+        self._failures[name] += 1
+        factor = min(2 ** (self._failures[name] - 1), _LONGEST_RETRY)
+        self._world.agenda.after(self._world.timing.retry_s * factor, lambda: self._retry(name))
+
+    def _retry(self, name: str) -> None:
+        self._retrying.discard(name)
+        self._settle(name)
 
     def _settle(self, name: str) -> None:
         self._settling.discard(name)
@@ -68,9 +79,7 @@ class Capacity:
         for _ in range(gap):
             launched = self._launch_somewhere(group, sizes, cause)
             if launched is None:
-                self._failures[group.name] += 1
-                factor = min(2 ** (self._failures[group.name] - 1), _LONGEST_RETRY)
-                self.settle_soon(group.name, in_s=self._world.timing.retry_s * factor)
+                self._retry_later(group.name)
                 return
             sizes[launched.zone] += 1
         self._failures.pop(group.name, None)

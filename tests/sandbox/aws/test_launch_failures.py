@@ -64,6 +64,17 @@ def test_a_group_keeps_trying_less_and_less_often(cloud: Cloud) -> None:
     assert max(gaps) <= 32
 
 
+def test_asking_again_does_not_make_a_group_try_more_often(cloud: Cloud) -> None:
+    group = cloud.group()
+    cloud.scaling.fail_launches(reason="quota")
+    for _ in range(5):
+        cloud.wants(group, 1, for_s=0.2)
+    cloud.aws.advance(100)
+    asked = len(cloud.scaling.activities(group))
+    cloud.aws.advance(320)
+    assert len(cloud.scaling.activities(group)) == asked + 10  # every 32 s
+
+
 def test_a_group_launches_once_the_shortage_ends(cloud: Cloud) -> None:
     group = cloud.group()
     cloud.scaling.fail_launches(reason="insufficient-capacity")
