@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -174,7 +175,7 @@ def nodes_with(used: Sequence[int]) -> list[Node]:
 
 @given(demands, uses, st.integers(0, 5), st.randoms(use_true_random=False))
 def test_the_order_of_the_arguments_makes_no_difference(
-    jobs: list[JobDemand], used: list[int], coming: int, random: object
+    jobs: list[JobDemand], used: list[int], coming: int, random: Random
 ) -> None:
     live, mixed_jobs, mixed_live = nodes_with(used), list(jobs), nodes_with(used)
     random.shuffle(mixed_jobs)

@@ -1,0 +1,79 @@
+"""The services as processes: arguments, a bad configuration, a clean stop."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SERVICES = ("sqswatcher", "jobwatcher", "nodewatcher")
+CONFIG = """
+cluster = "hpc"
+region = "eu-west-1"
+queue = "hpc-events"
+table = "hpc"
+[endpoints]
+default = "http://127.0.0.1:9"
+[scheduler]
+name = "local"
+[scheduler.settings]
+file = "FILE"
+[[fleet]]
+name = "batch"
+group = "hpc-batch"
+instance_type = "c5.xlarge"
+cpus = 4
+"""
+
+
+def start(service: str, *arguments: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
+    return subprocess.Popen(
+        [sys.executable, "-m", service, *arguments],
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_wrong_configuration_is_told_whole_and_ends_with_code_2(service: str, tmp_path: Path) -> None:
+    path = tmp_path / "headnode.toml"
+    path.write_text('cluster = "hpc"\nregoin = "eu-west-1"\n[jobwatcher]\ninterval_s = -1\n')
+    out, err = start(service, "--config", str(path)).communicate(timeout=60)
+    assert out == ""
+    for wrong in ("regoin", "jobwatcher.interval_s", "fleet", "queue"):
+        assert wrong in err
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_whose_world_is_away_says_so_keeps_trying_and_stops_when_told(service: str, tmp_path: Path) -> None:
+    path = tmp_path / "headnode.toml"
+    path.write_text(CONFIG.replace("FILE", str(tmp_path / "local.db")))
+    process = start(service, "--config", str(path))
+    assert process.stdout is not None
+    events = []
+    deadline = time.monotonic() + 60
+    while "cycle.failed" not in events and time.monotonic() < deadline:
+        events.append(json.loads(process.stdout.readline())["event"])
+    process.send_signal(signal.SIGTERM)
+    rest, _ = process.communicate(timeout=60)
+    events += [json.loads(line)["event"] for line in rest.splitlines()]
+    assert events[0] == "service.started"
+    assert "cycle.failed" in events
+    assert events[-1] == "service.stopped"
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_services_load_nothing_heavy(service: str) -> None:
+    code = (
+        f"import sys, {service}.__main__; print([m for m in ('typer', 'moto', 'boto3', 'pytest', 'sandbox') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert found.stdout.strip() == "[]"
