@@ -80,7 +80,7 @@ class SlurmCluster:
     def stop(self) -> None:
         """End every process of the cluster, machines first. Repeatable; the directory stays, with its logs."""
         self._machines.kill_all()
-        self.stop_controller(wait_s=3.0)
+        self.stop_controller(wait_s=0.3)  # nothing of it is needed again
         _end(self._pid("munged"), wait_s=3.0)
         if self.world.isolated:
             network.remove_bridge()

@@ -11,6 +11,7 @@ from schedulers.commands import Answer, Commands
 from schedulers.slurm import demand, parse, render
 
 _THREAD_CHARS = 200_000  # parsing more than this is left to a thread
+_THREAD_ROWS = 2_000
 _NO_ANSWER = (
     "Unable to contact slurm controller",
     "Socket timed out",
@@ -57,15 +58,22 @@ class Controller:
         return await _parsed(parse.parse_running, await self._read(render.SHOW_RUNNING))
 
     async def demand(self) -> tuple[JobDemand, ...]:
+        """Two commands, and one more each while an array is throttled or a job may spread over several nodes."""
         text, excluded = await asyncio.gather(self._read(render.SHOW_PENDING), self._read(render.SHOW_EXCLUDED))
-        arrays = await self._read(render.SHOW_RUNNING_ARRAYS) if demand.throttled_arrays(text) else ""
+        rows = await _parsed(demand.parse_rows, text)
+        throttled, may_spread = demand.needed_details(rows)
+        arrays = await self._read(render.SHOW_RUNNING_ARRAYS) if throttled else ""
+        jobs = await self._read(render.SHOW_JOBS) if may_spread else ""
 
-        def parsed(text: str) -> tuple[JobDemand, ...]:
-            return demand.parse_demand(
-                text, excluded=demand.parse_excluded(excluded), running=demand.parse_running_arrays(arrays)
+        def parsed(excluded: str) -> tuple[JobDemand, ...]:
+            details = demand.Details(
+                excluded=demand.parse_excluded(excluded),
+                running=demand.parse_running_arrays(arrays),
+                nodes_max=demand.parse_nodes_max(jobs),
             )
+            return demand.parse_demand(rows, details)
 
-        return await _parsed(parsed, text)
+        return parsed(excluded) if len(rows) < _THREAD_ROWS else await asyncio.to_thread(parsed, excluded)
 
     async def config(self) -> Mapping[str, str]:
         return parse.parse_config(await self._read(render.SHOW_CONFIG))

@@ -14,9 +14,10 @@ from schedulers.slurm.parse import PLACEHOLDER, SEPARATOR
 NOWHERE = "192.0.2.1"  # an address for documentation (RFC 5737): placeholders are never contacted, and it must be numeric
 RUNNING_STATES = "R,CF,CG,S,SO,ST,RS,SI"
 _FIELDS = (
-    "JobArrayID", "ArrayTaskID", "Reason", "NumNodes", "MaxNodes", "NumCPUs", "NumTasks", "cpus-per-task", "MinCpus", "ntperNode",
-    "MinMemory", "tres-alloc", "tres-per-node", "tres-per-job", "tres-per-task", "tres-per-socket", "Partition", "Feature",
-    "OverSubscribe", "PriorityLong", "Reservation", "ReqNodes", "SubmitTime",
+    "JobID", "JobArrayID", "ArrayTaskID", "PriorityLong", "SubmitTime",
+    "Reason", "NumNodes", "MaxNodes", "NumCPUs", "NumTasks", "cpus-per-task", "MinCpus", "ntperNode", "MinMemory", "tres-alloc",
+    "tres-per-node", "tres-per-job", "tres-per-task", "tres-per-socket", "cpus-per-tres", "Partition", "Feature", "OverSubscribe",
+    "Reservation", "ReqNodes",
 )  # fmt: skip
 PENDING_FIELDS = len(_FIELDS)
 
@@ -26,6 +27,7 @@ PING = ("scontrol", "ping")
 SHOW_RUNNING = ("squeue", "-h", "-a", "-t", RUNNING_STATES, "-o", f"%i{SEPARATOR}%N")
 SHOW_RUNNING_ARRAYS = ("squeue", "-h", "-a", "-t", RUNNING_STATES, "-o", "%F")
 SHOW_PENDING = ("squeue", "-h", "-a", "-t", "PD", "--noconvert", "-O", ",".join(f"{field}:{SEPARATOR}" for field in _FIELDS))
+SHOW_JOBS = ("scontrol", "show", "job", "-o", "-a")
 SHOW_EXCLUDED = ("squeue", "-h", "-a", "-t", "PD", "-o", f"%i{SEPARATOR}%x")
 
 
