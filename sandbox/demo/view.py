@@ -21,6 +21,7 @@ DECISIONS = (
     "node.judged",
     "cycle.failed",
 )
+MILESTONES = ("capacity.raised", "instance.advanced", "node.draining", "node.ended", "node.resumed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

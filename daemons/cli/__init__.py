@@ -1,0 +1,50 @@
+"""`headnode`: what operators type. The services load nothing of this."""
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from daemons.cli.config import app as config_app
+from daemons.cli.demo import demo
+from daemons.cli.local import app as local_app
+from daemons.errors import ConfigError, HeadnodeError
+
+app = typer.Typer(
+    name="headnode",
+    help="Keeps an elastic HPC cluster on AWS the right size.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(config_app, name="config")
+app.add_typer(local_app, name="local")
+app.command()(demo)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"headnode {version('headnode')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options that come before every command."""
+
+
+def main() -> None:
+    """Run the command line. An error of ours is one message with the next step: exit code 2 for a wrong set-up, 1 otherwise."""
+    try:
+        app()
+    except HeadnodeError as err:
+        typer.echo(f"headnode: {err}", err=True)
+        for problem in err.problems if isinstance(err, ConfigError) else ():
+            typer.echo(f"  {problem}", err=True)
+        if err.hint:
+            typer.echo(f"next: {err.hint}", err=True)
+        sys.exit(2 if isinstance(err, ConfigError) else 1)
