@@ -145,6 +145,10 @@ class SlurmCluster:
         """The machine is gone: slurmd, its steps and their jobs at once, and its address is free. Repeatable."""
         self._machines.kill(instance_id)
 
+    def clear_machines(self) -> None:
+        """Every machine is gone; the controller goes on."""
+        self._machines.kill_all()
+
     def _lay_out(self) -> Layout:
         isolated = self.world.isolated
         ports = [6817, 6818] if isolated else free_ports(2 + self.most_nodes)

@@ -1,6 +1,7 @@
 """slurmctld as its commands show it: fetch what is true, make a change. Errors become headnode's; nothing is decided here."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -67,6 +68,7 @@ class Controller:
 
         def parsed(excluded: str) -> tuple[JobDemand, ...]:
             details = demand.Details(
+                now=time.time(),
                 excluded=demand.parse_excluded(excluded),
                 running=demand.parse_running_arrays(arrays),
                 nodes_max=demand.parse_nodes_max(jobs),

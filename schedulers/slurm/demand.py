@@ -35,6 +35,7 @@ class Row(NamedTuple):  # a tuple, because there can be a hundred thousand
     tasks_of_array: str
     priority: str
     submitted: str
+    eligible: str
     # What follows says what the job asks for and why it waits; nothing of it tells a job from its like.
     reason: str
     num_nodes: str
@@ -54,12 +55,13 @@ class Row(NamedTuple):  # a tuple, because there can be a hundred thousand
     partition: str
     features: str
     oversubscribe: str
+    dependency: str
     reservation: str
     req_nodes: str
 
     @property
     def shape(self) -> tuple[str, ...]:
-        return self[5:]
+        return self[6:]
 
     @property
     def may_spread(self) -> bool:
@@ -91,8 +93,9 @@ class _Waiting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Details:
-    """What squeue's line of a job does not say."""
+    """What squeue's line of a job does not say. `now` is seconds since the epoch."""
 
+    now: float = 0.0
     excluded: Mapping[str, frozenset[Hostname]] = field(default_factory=dict)  # nodes it will not have, by its printed id
     running: Mapping[str, int] = field(default_factory=dict)  # how many tasks of an array run already, by the array's id
     nodes_max: Mapping[str, int] = field(default_factory=dict)  # most nodes asked for, by job id; absent: nobody set one
@@ -179,9 +182,11 @@ def _parse_shape(row: Row, nodes_max: int | None) -> JobDemand:
 
 
 def _judged(job: JobDemand, row: Row) -> JobDemand:
-    """Two causes that Slurm's reason does not tell: nodes asked for by name, and a reservation."""
+    """Causes that Slurm's reason does not always tell: it may call nodes unavailable while the job also waits for another."""
     if job.blocked_by is not BlockedBy.NOTHING:
         return job
+    if row.dependency not in _NONE:
+        return replace(job, blocked_by=BlockedBy.DEPENDENCY)
     if row.reservation not in _NONE:
         return replace(job, blocked_by=BlockedBy.RESERVATION)
     if job.hostnames and len(job.hostnames) >= job.nodes_min:
@@ -301,12 +306,18 @@ def _waiting(row: Row, shape: JobDemand, details: Details) -> Iterable[_Waiting]
     try:
         tasks, throttle = parse_array(row.tasks_of_array) if is_array else (1, None)
         priority, submitted_at = int(row.priority), float(row.submitted)
+        eligible_at = 0.0 if row.eligible in _NONE else float(row.eligible)
     except ValueError as err:
         raise SchedulerUnavailable(f"squeue wrote a waiting job that cannot be read ({err!r}): job {row.job!r}") from err
-    able = tasks
-    if throttle is not None and shape.blocked_by is BlockedBy.NOTHING:
-        able = min(tasks, max(throttle - details.running.get(row.job.partition("_")[0], 0), 0))
-    parts = ((able, shape.blocked_by), (tasks - able, BlockedBy.ARRAY_LIMIT))
+    blocked_by, able = shape.blocked_by, tasks
+    if blocked_by is BlockedBy.NOTHING:
+        if priority == 0:
+            blocked_by = BlockedBy.HOLD
+        elif eligible_at > details.now:
+            blocked_by = BlockedBy.BEGIN_TIME
+        elif throttle is not None:
+            able = min(tasks, max(throttle - details.running.get(row.job.partition("_")[0], 0), 0))
+    parts = ((able, blocked_by), (tasks - able, BlockedBy.ARRAY_LIMIT))
     excluded = details.excluded.get(row.job, frozenset())
     return [
         _Waiting(shape, _shown(row.job), count, priority, submitted_at, blocked, excluded) for count, blocked in parts if count

@@ -16,7 +16,9 @@ PLACEHOLDER = "headnode-shape-"  # begins the name of every node that only exist
 SEPARATOR = "\x1f"  # between the fields of squeue's lines: features hold "|", names anything printable
 
 _FIELD = re.compile(r"(?:^|(?<= ))([A-Z][A-Za-z_]*)=")
-_LAST_FIELD = re.compile(r"^ *Reason=(.*?)(?: \[[^\[\]]*@[^\[\]]*\])?(?: Comment=| Extra=|$)", re.DOTALL)
+_STAMP = r" \[[^\[\]]*@[^\[\]]*\]"
+_REASON = re.compile(rf"\s*Reason=(.*?)(?:{_STAMP}|$)", re.DOTALL)
+_STAMPED_REASON = re.compile(rf"\s*Reason=.*{_STAMP}", re.DOTALL)
 _GRES = re.compile(r"(?P<name>[^:(]+)(?::(?P<type>[^:(]*[^:(\d][^:(]*))?(?::(?P<count>\d+))?(?P<rest>\(.*\))?")
 
 _BASE_STATES: Mapping[str, frozenset[NodeState]] = {
@@ -152,7 +154,7 @@ def _parse_node(record: str) -> SlurmNode:
             partitions=frozenset(_words(fields.get("Partitions", ""))),
             features=frozenset(_words(fields.get("AvailableFeatures", ""))),
             reason=_reason(free),
-            comment=_after(free, "Comment="),
+            comment=_comment(free),
         )
     except (KeyError, ValueError) as err:
         raise SchedulerUnavailable(f"scontrol wrote a node that cannot be read ({err!r}): {record[:300]!r}") from err
@@ -174,13 +176,15 @@ def _state_words(text: str) -> list[str]:
 
 
 def _reason(free: str) -> str:
-    found = _LAST_FIELD.search(free)
+    """`Reason=idle [root@2026-11-23T10:00:00]`: without who and when."""
+    found = _REASON.match(free)
     return " ".join(found[1].split()) if found else ""
 
 
-def _after(free: str, name: str) -> str:
-    """The last occurrence: a reason that mentions `Comment=` must not be taken for one that nobody gave."""
-    return free.rpartition(name)[2].partition(" Extra=")[0].strip() if name in free else ""
+def _comment(free: str) -> str:
+    """What follows the reason's last stamp, so that a reason which mentions `Comment=` is not taken for a comment."""
+    rest = _STAMPED_REASON.sub("", free, count=1)
+    return rest.partition("Comment=")[2].partition(" Extra=")[0].strip()
 
 
 def _nothing(text: str) -> str:

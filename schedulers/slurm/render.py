@@ -14,10 +14,10 @@ from schedulers.slurm.parse import PLACEHOLDER, SEPARATOR
 NOWHERE = "192.0.2.1"  # an address for documentation (RFC 5737): placeholders are never contacted, and it must be numeric
 RUNNING_STATES = "R,CF,CG,S,SO,ST,RS,SI"
 _FIELDS = (
-    "JobID", "JobArrayID", "ArrayTaskID", "PriorityLong", "SubmitTime",
+    "JobID", "JobArrayID", "ArrayTaskID", "PriorityLong", "SubmitTime", "EligibleTime",
     "Reason", "NumNodes", "MaxNodes", "NumCPUs", "NumTasks", "cpus-per-task", "MinCpus", "ntperNode", "MinMemory", "tres-alloc",
     "tres-per-node", "tres-per-job", "tres-per-task", "tres-per-socket", "cpus-per-tres", "Partition", "Feature", "OverSubscribe",
-    "Reservation", "ReqNodes",
+    "Dependency", "Reservation", "ReqNodes",
 )  # fmt: skip
 PENDING_FIELDS = len(_FIELDS)
 

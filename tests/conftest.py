@@ -1,0 +1,29 @@
+"""What concerns the whole run: tests with real schedulers live in a network of their own."""
+
+import os
+
+import pytest
+
+from sandbox.world import World, enter_private_world
+
+_WORLD = pytest.StashKey[World]()
+_NEED_A_WORLD = ("slurm", "e2e")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Before anything has started a thread: namespaces are entered by the main thread, and others would stay outside."""
+    if any(item.get_closest_marker(name) for item in items for name in _NEED_A_WORLD):
+        config.stash[_WORLD] = enter_private_world()
+
+
+@pytest.fixture(scope="session")
+def world(pytestconfig: pytest.Config) -> World:
+    """The world that this run lives in."""
+    return pytestconfig.stash.get(_WORLD, World(isolated=False, reason="no selected test asked for one"))
+
+
+def skip_or_fail(reason: str) -> None:
+    """Skip with the reason; where everything is supposed to be installed (CI=true), fail with it."""
+    if os.environ.get("CI", "").lower() in ("true", "1"):
+        pytest.fail(f"this must run in CI: {reason}")
+    pytest.skip(reason)
