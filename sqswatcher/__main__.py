@@ -25,6 +25,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
         open_clients(region=config.region, endpoints=config.endpoints) as clients,
         opened(load_plugin(config.scheduler.name), config) as scheduler,
     ):
+        await clients.warm_up("sqs", "dynamodb", "autoscaling", "ec2", *(["route53"] if config.dns else []))
         world = World(
             queue=SqsQueue(clients, queue=config.queue),
             rows=DynamoRows(clients, table=config.table),

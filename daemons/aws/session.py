@@ -66,6 +66,11 @@ class Clients:
                 self._open[service] = await self._stack.enter_async_context(client)
         return self._open[service]
 
+    async def warm_up(self, *services: str) -> None:
+        """Open these clients now: the first use of one takes long, EC2's above all, and must not be while a node waits."""
+        for service in services:
+            await self.get(service)
+
     async def close(self) -> None:
         await self._stack.aclose()
         self._open.clear()

@@ -11,6 +11,7 @@ from sandbox.demo.story import DemoJob
 from sandbox.runtime import Placement
 from sandbox.slurm import SlurmCluster
 from schedulers.slurm import render
+from schedulers.slurm.membership import DeclaredMembership
 from schedulers.slurm.parse import parse_nodes
 
 MOST_NODES = 16
@@ -48,8 +49,14 @@ class SlurmOnStage:
         return states.count("PENDING"), sum(state in ("RUNNING", "CONFIGURING", "COMPLETING") for state in states)
 
     def nodes(self) -> frozenset[str]:
-        done = self._cluster.run(*render.SHOW_NODES)
-        return frozenset(name for name in parse_nodes(done.stdout) if name.startswith("ip-"))
+        """Where nodes are declared beforehand, those that bear the mark of a registration."""
+        found = parse_nodes(self._cluster.run(*render.SHOW_NODES).stdout)
+        declared = not self._cluster.world.isolated
+        return frozenset(
+            name
+            for name, node in found.items()
+            if name.startswith("ip-") and (not declared or node.comment.startswith(DeclaredMembership.mark))
+        )
 
     def place(self, instance_id: str) -> Placement:
         return self._cluster.place(instance_id)

@@ -1,0 +1,192 @@
+"""The promise of the README: whole clusters, as a newcomer starts them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.slurm import can_run
+from sandbox.world import World
+
+DEMO_S = 240
+BEFORE = "HEADNODE_E2E"  # marks every process of one test, so that those left behind are found
+
+pytestmark = pytest.mark.e2e
+
+
+def needs_slurm() -> None:
+    """Skip, saying why, where Slurm cannot run; with CI=true that is a failure."""
+    reason = can_run(World(isolated=os.geteuid() == 0, reason="not root"))
+    if reason and os.environ.get("CI") == "true":
+        pytest.fail(f"a real Slurm has to run here: {reason}")
+    if reason:
+        pytest.skip(f"a real Slurm cannot run here: {reason}")
+
+
+class Demos:
+    """Demos of one test: started side by side, and looked for afterwards."""
+
+    def __init__(self, mark: str) -> None:
+        self._mark = mark
+        self.running: list[subprocess.Popen[str]] = []
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from daemons.cli import main; main()", "demo", *arguments],
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, BEFORE: self._mark},
+        )
+        self.running.append(process)
+        return process
+
+    def left_behind(self) -> list[str]:
+        """Command lines of living processes that this test's demos have started."""
+        wanted = f"{BEFORE}={self._mark}".encode()
+        found = []
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdecimal() and wanted in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append((entry / "cmdline").read_text().replace("\0", " "))
+            except OSError:
+                continue  # it ended while we looked
+        return found
+
+    def assert_gone(self, directory: str) -> None:
+        deadline = time.monotonic() + 40
+        while (left := self.left_behind()) or Path(directory).exists():
+            assert time.monotonic() < deadline, f"left behind: {left}, {directory}"
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def demos(request: pytest.FixtureRequest) -> Iterator[Demos]:
+    started = Demos(f"{os.getpid()}-{request.node.name}")
+    yield started
+    for process in started.running:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(60)
+
+
+def verdict(process: subprocess.Popen[str]) -> dict[str, Any]:
+    out, err = process.communicate(timeout=DEMO_S)
+    assert process.returncode == 0, err
+    [line] = out.splitlines()
+    report: dict[str, Any] = json.loads(line)
+    return report
+
+
+def assert_kept(report: dict[str, Any], scheduler: str) -> None:
+    assert report["ok"] is True
+    assert report["scheduler"] == scheduler
+    assert report["jobs"] == {"submitted": 6, "completed": 4, "killed": 0, "left_alone": 2}
+    assert report["nodes"]["peak"] >= 3
+    assert report["nodes"]["final"] == 0
+    assert set(report["leftovers"]) == {"scheduler", "table", "dns", "queue", "dead_letter"}
+    assert not any(report["leftovers"].values())
+    assert report["reaction_s"]["job_to_capacity"] <= 2.0
+    assert report["reaction_s"]["ready_to_registered"] <= 2.0
+
+
+def directory_of(process: subprocess.Popen[str]) -> str:
+    """The demo says first where it lives. Read until then."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "everything lives in " in line:
+            return line.rpartition("everything lives in ")[2].strip()
+    raise AssertionError("the demo did not say where it lives")
+
+
+def wait_until_running(process: subprocess.Popen[str]) -> None:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "registered" in line and "nodes:" in line:
+            return
+    raise AssertionError("no node was ever registered")
+
+
+@pytest.mark.slurm
+def test_two_demos_side_by_side_on_a_real_slurm_and_a_third_after_them_keep_every_promise(demos: Demos) -> None:
+    needs_slurm()
+    together = [demos.start("--scheduler", "slurm", "--json") for _ in range(2)]
+    for process in together:
+        assert_kept(verdict(process), "slurm")
+    assert_kept(verdict(demos.start("--scheduler", "slurm", "--json")), "slurm")
+    assert demos.left_behind() == []
+
+
+def test_the_local_scheduler_keeps_every_promise_without_root(demos: Demos) -> None:
+    assert_kept(verdict(demos.start("--scheduler", "local", "--json")), "local")
+    assert demos.left_behind() == []
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)],
+    ids=lambda each: str(each),
+)
+@pytest.mark.parametrize("scheduler", ["local", pytest.param("slurm", marks=pytest.mark.slurm)])
+def test_nothing_is_left_behind_however_it_ends(demos: Demos, scheduler: str, number: signal.Signals, code: int) -> None:
+    if scheduler == "slurm":
+        needs_slurm()
+    process = demos.start("--scheduler", scheduler, "--json")
+    directory = directory_of(process)
+    wait_until_running(process)
+    process.send_signal(number)
+    process.communicate(timeout=90)
+    assert process.returncode == code
+    demos.assert_gone(directory)
+
+
+def test_a_service_that_dies_ends_the_demo_with_its_last_words(demos: Demos) -> None:
+    process = demos.start("--scheduler", "local", "--json")
+    directory = directory_of(process)
+    wait_until_running(process)
+    victim = next(
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdecimal() and f"jobwatcher\0--config\0{directory}/".encode() in _cmdline(entry)
+    )
+    os.kill(victim, signal.SIGKILL)
+    out, err = process.communicate(timeout=90)
+    assert process.returncode == 1
+    assert out == ""
+    assert "jobwatcher ended with exit code -9; the end of its log:" in err
+    demos.assert_gone(directory)
+
+
+def _cmdline(entry: Path) -> bytes:
+    try:
+        return (entry / "cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def test_an_unknown_scheduler_is_a_usage_error(demos: Demos) -> None:
+    process = demos.start("--scheduler", "lsf")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "slurm" in err
+
+
+def test_slurm_missing_is_one_message_with_the_next_step(demos: Demos, tmp_path: Path) -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", "from daemons.cli import main; main()", "demo", "--scheduler", "slurm"],
+        text=True,
+        capture_output=True,
+        timeout=60,
+        check=False,
+        env={"PATH": str(tmp_path)},
+    )
+    assert process.returncode == 2
+    assert "a real Slurm cannot run here" in process.stderr
+    assert "next:" in process.stderr
