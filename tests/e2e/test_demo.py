@@ -129,11 +129,7 @@ def test_the_local_scheduler_keeps_every_promise_without_root(demos: Demos) -> N
     assert demos.left_behind() == []
 
 
-@pytest.mark.parametrize(
-    ("number", "code"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)],
-    ids=lambda each: str(each),
-)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)])
 @pytest.mark.parametrize("scheduler", ["local", pytest.param("slurm", marks=pytest.mark.slurm)])
 def test_nothing_is_left_behind_however_it_ends(demos: Demos, scheduler: str, number: signal.Signals, code: int) -> None:
     if scheduler == "slurm":
