@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable, Sequence
 
 import structlog
-from daemons.packing import needed_hostnames
 
 from daemons.model import Hostname, InstanceId
+from daemons.packing import needed_hostnames
 from nodewatcher.apply import World, apply_verdicts
 from nodewatcher.observe import Observation, observe
 from nodewatcher.plan import Options, Verdict, plan_nodes
