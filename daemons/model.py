@@ -137,7 +137,8 @@ class NodeState(StrEnum):
     DRAIN = "drain"  # takes no new jobs
     DOWN = "down"
     SILENT = "silent"  # its daemon has stopped answering; the scheduler has not given it up
-    RESERVED = "reserved"  # held for a reservation or for a job that is about to start
+    RESERVED = "reserved"  # held for a reservation or for maintenance: waiting jobs may not count on it
+    PLANNED = "planned"  # held for a waiting job that is about to start: not idle, but room for waiting work all the same
     UNKNOWN = "unknown"  # the scheduler says something that the plugin does not know
 
 
@@ -171,7 +172,12 @@ class Node:
     @property
     def is_idle(self) -> bool:
         """Up, and nothing there: neither a job nor an allocation nor a reservation."""
-        return self.is_usable and not self.jobs and not self.states & {NodeState.BUSY, NodeState.RESERVED}
+        return self.is_usable and self.is_empty and not self.states & {NodeState.RESERVED, NodeState.PLANNED}
+
+    @property
+    def is_empty(self) -> bool:
+        """Does nothing of it belong to a job, whatever it is held for?"""
+        return not self.jobs and NodeState.BUSY not in self.states
 
 
 class BlockedBy(StrEnum):

@@ -118,10 +118,10 @@ class LocalCluster:
             states = [task.state for task in engine.tasks_of(db)]
         return states.count(TaskState.WAITING), sum(state in ACTIVE for state in states)
 
-    def nodes(self) -> frozenset[str]:
-        """Host names of the registered nodes."""
+    def nodes(self) -> Mapping[str, bool]:
+        """The registered nodes: host name → does something run there?"""
         with self._opened() as db:
-            return frozenset(node.hostname for node in store.read_nodes(db))
+            return {node.hostname: bool(store.active_tasks(db, node.hostname)) for node in store.read_nodes(db)}
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:

@@ -55,7 +55,8 @@ def needed_hostnames(demand: Sequence[JobDemand], *, nodes: Sequence[Node], flee
 def _turn(job: JobDemand) -> tuple[object, ...]:
     """Priority first; among equals the largest first, which wastes the least, then the oldest."""
     amounts = (job.tasks * job.per_task.cpus, job.tasks * job.per_task.memory_mib + job.per_node.memory_mib)
-    return -job.priority, -job.nodes_min, -amounts[0], -amounts[1], job.submitted_at, job.jobs, job.reason
+    size = (-job.nodes_min, -job.exclusive, -amounts[0], -amounts[1])
+    return -job.priority, size, job.submitted_at, job.jobs, job.tasks, job.per_task.memory_mib, job.count, job.blocked_by
 
 
 class _Packer:

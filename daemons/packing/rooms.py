@@ -114,7 +114,7 @@ def live_rooms(nodes: Sequence[Node], dimensions: Dimensions) -> Iterable[Room]:
         if not node.is_usable or NodeState.RESERVED in node.states:
             continue
         sort = Sort(kind=Kind.LIVE, fleet=None, partitions=node.partitions, features=node.features, gpu_type=node.total.gpu_type)
-        groups.setdefault((sort, dimensions.room(node.total, node.used), node.is_idle), []).append(node.hostname)
+        groups.setdefault((sort, dimensions.room(node.total, node.used), node.is_empty), []).append(node.hostname)
     for (sort, free, whole), hosts in groups.items():
         yield Room(sort=sort, free=free, whole=whole, count=len(hosts), hosts=tuple(sorted(hosts)))
 

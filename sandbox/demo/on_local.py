@@ -49,7 +49,7 @@ class LocalOnStage:
     def counts(self) -> tuple[int, int]:
         return self._cluster.counts()
 
-    def nodes(self) -> frozenset[str]:
+    def nodes(self) -> Mapping[str, bool]:
         return self._cluster.nodes()
 
     def place(self, instance_id: str) -> Placement:

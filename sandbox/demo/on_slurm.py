@@ -48,15 +48,15 @@ class SlurmOnStage:
         states = [state for _, state in self._jobs()]
         return states.count("PENDING"), sum(state in ("RUNNING", "CONFIGURING", "COMPLETING") for state in states)
 
-    def nodes(self) -> frozenset[str]:
+    def nodes(self) -> Mapping[str, bool]:
         """Where nodes are declared beforehand, those that bear the mark of a registration."""
         found = parse_nodes(self._cluster.run(*render.SHOW_NODES).stdout)
         declared = not self._cluster.world.isolated
-        return frozenset(
-            name
+        return {
+            name: node.used.cpus > 0
             for name, node in found.items()
             if name.startswith("ip-") and (not declared or node.comment.startswith(DeclaredMembership.mark))
-        )
+        }
 
     def place(self, instance_id: str) -> Placement:
         return self._cluster.place(instance_id)

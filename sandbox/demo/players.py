@@ -54,6 +54,13 @@ class Players:
         finally:
             guard.close()
 
+    @property
+    def setting(self) -> str:
+        """How its nodes are set up, in words."""
+        if self.name == "local":
+            return "a process a node"
+        return "a network namespace a node" if self.world.isolated else f"a port a node: {self.world.reason}"
+
     def scheduler(self, announcer: Announcer, fleet: FleetSpec) -> SchedulerOnStage:
         """Make the scheduler; nothing of it runs yet."""
         module = importlib.import_module(f"sandbox.demo.on_{self.name}")

@@ -6,7 +6,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -46,7 +46,7 @@ def _show(players: Players, title: str, *, as_json: bool, keep: str) -> tuple[Ve
     """Play before an audience. The view begins after the private world has: its thread must be inside."""
     view = open_view(as_json=as_json, stdout=sys.stdout, stderr=sys.stderr)
     try:
-        view.say(f"{title}; everything lives in {players.directory}")
+        view.say(f"{title}, {players.setting}; everything lives in {players.directory}")
         return _play(players, view, keep)
     finally:
         view.close()
@@ -135,9 +135,9 @@ class _Play:
                 self.view.decided(now - began, event)
             if event.get("event") in MILESTONES:
                 self._note(now - began, describe_event(event))
-        self.view.show(self._picture(now - began, in_service, len(known)))
+        self.view.show(self._picture(now - began, known))
 
-    def _picture(self, at_s: float, in_service: int, registered: int) -> Picture:
+    def _picture(self, at_s: float, known: Mapping[str, bool]) -> Picture:
         waiting, running = self.stage.scheduler.counts()
         draining = sum(state in ("draining", "terminating") for state in self.stage.row_states())
         return Picture(
@@ -145,9 +145,9 @@ class _Play:
             jobs={"waiting": waiting, "running": running},
             desired=self.stage.desired,
             nodes={
-                "booting": self.stage.booting(),
-                "in service": in_service,
-                "registered": registered,
+                "booting": self.stage.alive() - len(known),
+                "registered": len(known),
+                "idle": sum(not busy for busy in known.values()),
                 "draining": draining,
             },
         )

@@ -48,8 +48,8 @@ class SchedulerOnStage(NodeRuntime, Protocol):
         """How many jobs or tasks wait, and how many run."""
         ...
 
-    def nodes(self) -> frozenset[str]:
-        """Host names of the nodes that it knows, placeholders left out."""
+    def nodes(self) -> Mapping[str, bool]:
+        """The nodes that it knows, placeholders left out: host name → does something run there?"""
         ...
 
 

@@ -31,7 +31,7 @@ class Picture:
     at_s: float  # since the first submission
     jobs: Mapping[str, int]  # state → how many
     desired: int
-    nodes: Mapping[str, int]  # booting, registered, idle, draining → how many
+    nodes: Mapping[str, int]  # booting, registered, idle and draining among these → how many
 
     def sentence(self) -> str:
         jobs = ", ".join(f"{count} {state}" for state, count in self.jobs.items())

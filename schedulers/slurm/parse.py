@@ -38,7 +38,7 @@ _FLAGS: Mapping[str, NodeState] = {  # the others say nothing about jobs: DYNAMI
     "NOT_RESPONDING": NodeState.SILENT,
     "RESERVED": NodeState.RESERVED,
     "MAINTENANCE": NodeState.RESERVED,
-    "PLANNED": NodeState.RESERVED,
+    "PLANNED": NodeState.PLANNED,
     "POWERING_UP": NodeState.AWAITED,
     "POWERED_DOWN": NodeState.DOWN,
     "POWERING_DOWN": NodeState.DOWN,

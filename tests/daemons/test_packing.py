@@ -66,6 +66,13 @@ def test_nodes_that_take_no_jobs_offer_no_room() -> None:
         assert packed(job(), live=[node(1, states=frozenset({state}))]).new_nodes == {"batch": 1}
 
 
+def test_a_node_planned_for_a_waiting_job_is_room_for_waiting_work() -> None:
+    planned = node(1, states=frozenset({NodeState.PLANNED}))
+    result = packed(job(cpus=8, exclusive=True), live=[planned])
+    assert (result.new_nodes, result.used_hosts) == ({}, frozenset({hostname(1)}))
+    assert not planned.is_idle
+
+
 def test_memory_counts_as_much_as_cpus() -> None:
     assert packed(job(count=4, memory_mib=15_000)).new_nodes == {"batch": 4}
     uncounted = fleet(replace(BATCH, shape=Shape(cpus=8)))

@@ -128,7 +128,9 @@ async def test_two_rows_that_claim_one_host_name_are_both_left_alone() -> None:
     assert one.groups.ended == []
 
 
-@pytest.mark.parametrize("state", [NodeState.DOWN, NodeState.SILENT, NodeState.AWAITED, NodeState.RESERVED, NodeState.UNKNOWN])
+@pytest.mark.parametrize(
+    "state", [NodeState.DOWN, NodeState.SILENT, NodeState.AWAITED, NodeState.RESERVED, NodeState.PLANNED, NodeState.UNKNOWN]
+)
 async def test_a_node_that_is_anything_but_up_and_idle_is_kept(state: NodeState) -> None:
     one = cluster(1)
     one.scheduler.known[hostname(1)] = replace(one.scheduler.known[hostname(1)], states=frozenset({state}))

@@ -80,7 +80,7 @@ def test_a_node_that_has_not_reported_is_awaited() -> None:
         ("ALLOCATED", {NodeState.BUSY}),
         ("IDLE+CLOUD+POWERED_DOWN", {NodeState.DOWN}),
         ("IDLE#", {NodeState.AWAITED}),
-        ("IDLE+PLANNED", {NodeState.RESERVED}),
+        ("IDLE+PLANNED", {NodeState.PLANNED}),
         ("IDLE+MAINTENANCE+RESERVED", {NodeState.RESERVED}),
         ("DOWN*+DRAIN", {NodeState.DOWN, NodeState.SILENT, NodeState.DRAIN}),
         ("IDLE+INVALID_REG", {NodeState.DOWN}),
