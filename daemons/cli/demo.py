@@ -20,6 +20,9 @@ def demo(
         SchedulerChoice, typer.Option(help="Which scheduler runs the jobs; auto is a real Slurm if it can run here.")
     ] = SchedulerChoice.AUTO,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object with the verdict, and nothing else.")] = False,
+    chaos: Annotated[
+        bool, typer.Option("--chaos", help="Let AWS throttle, fail, hang and cut calls, and lose, repeat and mix up messages.")
+    ] = False,
     keep: Annotated[str, typer.Option(metavar="DIR", help="Copy the services' logs and configuration to DIR at the end.")] = "",
 ) -> None:
     """Run jobs on a whole cluster in miniature, watch it grow and shrink, and judge what happened.
@@ -31,6 +34,5 @@ def demo(
         raise ConfigError("headnode demo needs the sandbox's packages", hint="pip install 'headnode[sandbox]', or make setup")
     from sandbox.demo.run import run_demo  # noqa: PLC0415  loads moto, which nothing else needs
 
-    raise typer.Exit(
-        run_demo(scheduler=None if scheduler is SchedulerChoice.AUTO else scheduler.value, as_json=as_json, keep=keep)
-    )
+    wanted = None if scheduler is SchedulerChoice.AUTO else scheduler.value
+    raise typer.Exit(run_demo(scheduler=wanted, as_json=as_json, keep=keep, chaos=chaos))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from daemons.model import FleetSpec
+from sandbox.aws.faults import Faults, MessageFaults
 from sandbox.aws.server import SandboxAws
 from sandbox.aws.stack import GroupSpec, Stack, StackSpec, client, create_stack
 from sandbox.aws.values import EmulatedInstance
@@ -22,6 +23,8 @@ REGION = "eu-west-1"
 BOOT_S = 2.0
 INTERVAL_S = 1.0
 IDLE_FOR_S = 5.0
+RECEIVES = 20  # before a message is given up: faults make many a try fail
+CHAOS_RESYNC = {"resync_s": 10, "resync_grace_s": 5, "max_removal_share": 1.0}  # messages get lost: compare often
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "sandbox", "AWS_SECRET_ACCESS_KEY": "sandbox", "AWS_EC2_METADATA_DISABLED": "true"}
 
 
@@ -91,6 +94,17 @@ class Announcer:
             return tuple(self._said)
 
 
+def cause_chaos(faults: Faults) -> None:
+    """Every fault that the emulated AWS knows, each at a moderate rate."""
+    for service in ("sqs", "dynamodb", "route53", "autoscaling", "ec2"):
+        faults.throttle(service, probability=0.03)
+        faults.server_error(service, probability=0.03)
+        faults.drop(service, after_effect=False, probability=0.02)
+        faults.drop(service, after_effect=True, probability=0.02)
+        faults.slow(service, delay_s=0.5, probability=0.05)
+    faults.messages = MessageFaults(duplicate=0.2, delay=0.2, longest_delay_s=3.0, reorder=0.2, drop=0.1)
+
+
 class Stage:
     """The whole cluster, up and running between `start` and `stop`."""
 
@@ -104,8 +118,9 @@ class Stage:
         maximum: int,
         minimum: int,
         environment: Mapping[str, str],
+        chaos: bool,
     ) -> None:
-        """`environment` is added to that of every process; it marks them as this sandbox's."""
+        """`environment` is added to that of every process; it marks them as this sandbox's. `chaos`: nothing can be relied on."""
         self.directory = directory
         self.scheduler = scheduler
         self.fleet = fleet
@@ -113,7 +128,9 @@ class Stage:
         self.aws = SandboxAws(region=REGION, runtime=scheduler, timing=Timing(boot_s=BOOT_S))
         self.services = Services(directory, directory / "headnode.toml", {**CREDENTIALS, **environment})
         self._announcer = announcer
+        self._chaos = chaos
         self._stack: Stack | None = None
+        self._clients: dict[str, Any] = {}
 
     def start(self) -> None:
         self.aws.start()
@@ -125,10 +142,14 @@ class Stage:
             instance_type=self.fleet.instance_type,
             zones=(f"{REGION}a", f"{REGION}b"),
         )
-        self._stack = create_stack(self.aws.endpoint_url, StackSpec(name="hpc", region=REGION, groups=(group,)))
+        self._stack = create_stack(
+            self.aws.endpoint_url, StackSpec(name="hpc", region=REGION, groups=(group,), max_receive_count=RECEIVES)
+        )
         self._announcer.connect(self._stack)
         self.scheduler.start()
         self.services.config.write_text(self._render_config())
+        if self._chaos:
+            cause_chaos(self.aws.faults)
         self.services.start()
 
     def stop(self) -> None:
@@ -175,7 +196,9 @@ class Stage:
         return sum(map(int, found.values()))
 
     def _boto(self, service: str) -> Any:
-        return client(service, endpoint_url=self.aws.endpoint_url, region=REGION)
+        if service not in self._clients:
+            self._clients[service] = client(service, endpoint_url=self.aws.endpoint_url, region=REGION)
+        return self._clients[service]
 
     def _known_stack(self) -> Stack:
         if self._stack is None:
@@ -205,7 +228,7 @@ class Stage:
                 "features": sorted(fleet.features),
                 "price_per_hour": fleet.price_per_hour,
             },
-            "[sqswatcher]": {"wait_s": 1},
+            "[sqswatcher]": {"wait_s": 1, "visibility_s": 10, **(CHAOS_RESYNC if self._chaos else {})},
             "[jobwatcher]": {"interval_s": INTERVAL_S},
             "[nodewatcher]": {"interval_s": INTERVAL_S, "idle_for_s": IDLE_FOR_S, "max_ending_share": 1.0},
         }

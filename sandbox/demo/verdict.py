@@ -42,9 +42,10 @@ class Verdict:
         return not self.failures
 
 
-def judge(truth: Truth, jobs: Sequence[DemoJob], *, reaction_limits_s: tuple[float, float]) -> Verdict:
-    """Hold the truth against the promises. `reaction_limits_s` are the limits of the two reaction times."""
-    failures = [*_judge_jobs(truth, jobs), *_judge_cluster(truth), *_judge_reaction(truth, reaction_limits_s)]
+def judge(truth: Truth, jobs: Sequence[DemoJob], *, reaction_limits_s: tuple[float, float] | None) -> Verdict:
+    """Hold the truth against the promises. `reaction_limits_s` are the limits of the two reaction times; None promises none."""
+    failures = [*_judge_jobs(truth, jobs), *_judge_cluster(truth)]
+    failures += _judge_reaction(truth, reaction_limits_s) if reaction_limits_s else []
     completed = [job for job in jobs if all(truth.marks.ends[task] == 1 for task in job.tasks)]
     killed = sum(max(0, truth.marks.starts[task] - truth.marks.ends[task]) for job in jobs for task in job.tasks)
     alone = [
