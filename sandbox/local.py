@@ -95,7 +95,7 @@ class LocalCluster:
             return
         if daemon is not None:
             daemon.kill()
-        _kill_marked(f"{NODE_MARK}={instance_id}")
+        kill_marked(f"{NODE_MARK}={instance_id}")
         if daemon is not None:
             daemon.wait()
 
@@ -129,7 +129,7 @@ class LocalCluster:
             yield db
 
 
-def _kill_marked(mark: str) -> None:
+def kill_marked(mark: str) -> None:
     """Kill every process with this in its environment, until there is none: a job may fork while we look."""
     deadline = time.monotonic() + _KILL_PATIENCE_S
     while pids := list(_marked(mark)):

@@ -7,6 +7,7 @@ It takes nothing until the head has registered the name. Started before that it 
 
 import argparse
 import contextlib
+import ctypes
 import os
 import signal
 import sqlite3
@@ -28,6 +29,7 @@ POLL_S = 0.2
 BEAT_S = 1.0
 BUSY_TIMEOUT_S = 10.0
 TIMED_OUT = 124  # what timeout(1) says
+_PR_SET_PDEATHSIG = 1
 NOT_RUN = 127  # what a shell says of a script that could not be started
 
 
@@ -104,6 +106,7 @@ class NodeDaemon:
                     stderr=subprocess.STDOUT,
                     env=environment,
                     start_new_session=True,  # the whole of it can be killed, and nothing else
+                    preexec_fn=_die_with_the_daemon,  # noqa: PLW1509  this process has no other threads
                 )
             except OSError as err:
                 print(f"{self.hostname}: job {job.job_id} cannot be started: {err}", file=sys.stderr)  # noqa: T201
@@ -126,6 +129,11 @@ class NodeDaemon:
         for running in self.running.values():
             _kill(running.process)
             running.process.wait()
+
+
+def _die_with_the_daemon() -> None:
+    """A job whose daemon was killed must not go on unseen: it will be started anew elsewhere."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 @contextlib.contextmanager

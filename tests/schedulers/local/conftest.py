@@ -1,3 +1,4 @@
+import os
 import sqlite3
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from daemons.model import FleetName, Hostname, InstanceId, NodeSpec, Shape
+from sandbox.local import NODE_MARK, kill_marked
 from schedulers.local import Local, LocalSettings, engine, store
 from schedulers.local.values import JobSpec, Limits, Task
 
@@ -27,11 +29,12 @@ class Cluster:
 
     def boot(self, name: str) -> None:
         argv = [sys.executable, "-m", "schedulers.local.node", "--file", str(self.file), "--name", name]
-        self.daemons[name] = subprocess.Popen(argv)
+        self.daemons[name] = subprocess.Popen(argv, env={**os.environ, NODE_MARK: f"{self.directory}/{name}"})
 
     def kill(self, name: str) -> None:
         """The machine is gone: neither the daemon nor its jobs say goodbye."""
         self.daemons[name].kill()
+        kill_marked(f"{NODE_MARK}={self.directory}/{name}")
         self.daemons.pop(name).wait()
 
     def submit(self, script: str = "exit 0", **fields: object) -> int:
@@ -53,9 +56,10 @@ class Cluster:
             time.sleep(0.02)
 
     def stop(self) -> None:
-        for daemon in self.daemons.values():
-            daemon.terminate()
-            daemon.wait(20)
+        for name in list(self.daemons):
+            self.daemons[name].terminate()
+            self.daemons[name].wait(20)
+            kill_marked(f"{NODE_MARK}={self.directory}/{name}")
 
 
 def spec(name: str, *, cpus: int = 4, address: str = "10.0.0.1", partition: str = "compute") -> NodeSpec:
