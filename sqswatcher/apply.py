@@ -141,10 +141,9 @@ class Batch:
         await self._attempt(steps, self._world.zone.change(records, await_sync=self._world.scheduler.resolves_names))
 
     async def _answer_hooks(self, step: Step) -> None:
-        row = self.written.get(step.instance_id) or step.after or step.before
         for hook in step.hooks:
-            if row is not None:
-                await self._attempt([step], self._world.groups.complete_hook(row.fleet, hook, row.instance_id, proceed=True))
+            answer = self._world.groups.complete_hook(step.fleet, hook, step.instance_id, proceed=True)
+            await self._attempt([step], answer)
 
     async def _acknowledge(self) -> None:
         """Delete what is done; let the rest come again, later each time. A message is done if all its instances are."""

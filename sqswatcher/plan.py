@@ -61,6 +61,7 @@ class Step:
     """
 
     instance_id: InstanceId
+    fleet: FleetName
     effect: Effect = Effect.NONE
     before: Instance | None = None  # a row to write before the effect; None: nothing new to write
     after: Instance | None = None  # the state to enter once the effect is done
@@ -134,7 +135,8 @@ def _plan_instance(
     hooks = _hooks(row.launch_hook) if row.state in (State.REGISTERED, State.DRAINING) else _hooks(row.terminate_hook)
     if row.state is State.PENDING:
         hooks = ()
-    return Step(instance_id=instance_id, before=row if row != stored else None, hooks=hooks, because=f"{row.state}")
+    before = row if row != stored else None
+    return Step(instance_id=instance_id, fleet=fleet, before=before, hooks=hooks, because=f"{row.state}")
 
 
 def _fleet(
@@ -190,6 +192,7 @@ def _plan_registration(row: Instance, stored: Instance | None, seen: Observation
     row = replace(row, address=address)
     return Step(
         instance_id=row.instance_id,
+        fleet=row.fleet,
         effect=Effect.REGISTER,
         before=row if row != stored else None,
         after=enter(row, State.REGISTERED, now=seen.now),
@@ -210,6 +213,7 @@ def _leave(row: Instance, stored: Instance | None, seen: Observation) -> Step:
     ours = hostname is not None and seen.holders.get(hostname, row.instance_id) == row.instance_id
     return Step(
         instance_id=row.instance_id,
+        fleet=row.fleet,
         effect=Effect.DEREGISTER if ours else Effect.NONE,
         after=row if row.state is State.GONE else enter(row, State.GONE, now=seen.now),
         hooks=_hooks(row.terminate_hook),
@@ -222,6 +226,7 @@ def _settle_hostnames(plan: Plan, seen: Observation) -> Plan:
     instance is in no group any more (its notification is late or lost), and waits otherwise.
     """
     leaving = {step.instance_id for step in plan.steps if step.after and step.after.state is State.GONE}
+    planned = {step.instance_id for step in plan.steps}  # whose own messages are in this batch: the next one settles it
     steps: list[Step] = []
     postpone = list(plan.postpone)
     taken: dict[Hostname, InstanceId] = {}
@@ -232,7 +237,7 @@ def _settle_hostnames(plan: Plan, seen: Observation) -> Plan:
             continue
         holder = taken.get(hostname) or seen.holders.get(hostname, step.instance_id)
         evict = holder not in leaving and holder != step.instance_id
-        if evict and (holder in seen.fleet_of or holder not in seen.rows):
+        if evict and (holder in seen.fleet_of or holder not in seen.rows or holder in planned):
             postpone += [(received, f"host name {hostname} is held by {holder}") for received in step.messages]
             continue
         if evict:
@@ -246,6 +251,7 @@ def _settle_hostnames(plan: Plan, seen: Observation) -> Plan:
 def _evict(row: Instance, now: float) -> Step:
     return Step(
         instance_id=row.instance_id,
+        fleet=row.fleet,
         effect=Effect.DEREGISTER,
         after=enter(row, State.GONE, now=now),
         because="its host name is another instance's now, and no group holds it",

@@ -90,7 +90,7 @@ def _adopt(seen: Survey, fleet_of: Mapping[InstanceId, FleetName], leaving: set[
                 hostname=None,
                 sentence=f"{instance_id} is in fleet {fleet}, without a row",
             )
-            yield finding, Step(instance_id=instance_id, before=row, because="reconcile: its launch was never told")
+            yield finding, Step(instance_id=instance_id, fleet=fleet, before=row, because="reconcile: its launch was never told")
 
 
 def _mend(
@@ -138,6 +138,7 @@ def _register(whole: Instance, row: Instance, now: float) -> Step:
     ready = whole if row.state is State.REGISTERED else enter(whole, State.READY, now=now)
     return Step(
         instance_id=row.instance_id,
+        fleet=row.fleet,
         effect=Effect.REGISTER,
         before=ready if ready != row else None,
         after=ready if row.state is State.REGISTERED else enter(ready, State.REGISTERED, now=now),
@@ -179,7 +180,9 @@ def _leftover(kind: str, row: Instance, sentence: str) -> Finding:
 
 def _remove(row: Instance, after: Instance) -> Step:
     effect = Effect.DEREGISTER if row.hostname else Effect.NONE
-    return Step(instance_id=row.instance_id, effect=effect, after=after, because="reconcile: its instance is gone")
+    return Step(
+        instance_id=row.instance_id, fleet=row.fleet, effect=effect, after=after, because="reconcile: its instance is gone"
+    )
 
 
 def _entered_at(row: Instance) -> float:
