@@ -87,6 +87,9 @@ class Groups(Protocol):
     async def complete_hook(self, fleet: FleetName, hook: str, instance_id: InstanceId, *, proceed: bool) -> None:
         """Answer a lifecycle hook with CONTINUE or ABANDON. One that waits no more is no error."""
 
+    async def extend_hook(self, fleet: FleetName, hook: str, instance_id: InstanceId) -> None:
+        """Keep a lifecycle hook waiting for another of its heartbeats. One that waits no more is no error."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:

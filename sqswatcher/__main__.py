@@ -38,6 +38,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
             wait_s=config.sqswatcher.wait_s,
             receivers=config.sqswatcher.receivers,
             visibility_s=config.sqswatcher.visibility_s,
+            terminate_grace_s=config.sqswatcher.terminate_grace_s,
             resync_s=config.sqswatcher.resync_s,
             resync=Options(age_grace_s=config.sqswatcher.resync_grace_s, max_removal_share=config.sqswatcher.max_removal_share),
         )

@@ -41,6 +41,7 @@ class Batch:
         self._plan = plan
         self._steps = {step.instance_id: step for step in plan.steps}
         self.failed: dict[InstanceId, str] = {}
+        self.abandoned: set[InstanceId] = set()  # refused for good by the scheduler, and given back to Auto Scaling
         self.written: dict[InstanceId, Instance] = {}
 
     async def apply(self) -> None:
@@ -49,13 +50,14 @@ class Batch:
         await self._deregister(leaving)
         await self._change_dns(leaving, joining)
         await self._register(self._with(Effect.REGISTER))
-        await self._write({step.instance_id: step.after for step in self._going_on() if step.after})
+        await self._linger(self._with(Effect.LINGER))
+        await self._write({step.instance_id: step.after for step in self._going_on() if step.after and step.lasts})
         for step in self._going_on():
             await self._answer_hooks(step)
         await self._acknowledge()
 
     def _going_on(self) -> list[Step]:
-        return [step for step in self._plan.steps if step.instance_id not in self.failed]
+        return [step for step in self._plan.steps if step.instance_id not in self.failed.keys() | self.abandoned]
 
     def _with(self, effect: Effect) -> dict[Hostname, Step]:
         """The steps still going on that have this effect, by the hostname that it is about."""
@@ -113,9 +115,27 @@ class Batch:
         specs = [node_spec(step.after, self._world.fleets[step.after.fleet]) for step in joining.values() if step.after]
 
         async def register() -> None:
-            self._judge(joining, await self._world.scheduler.register(specs), good=(Outcome.DONE,))
+            results = await self._world.scheduler.register(specs)
+            self._judge(joining, results, good=(Outcome.DONE,))
+            for hostname, step in joining.items():
+                if step.hooks and hostname in results and results[hostname].outcome is Outcome.REFUSED:
+                    await self._abandon(step)
 
         await self._attempt(joining.values(), register())
+
+    async def _abandon(self, step: Step) -> None:
+        """Trying again would not help, and a launching hook waits: Auto Scaling ends the instance and launches another."""
+        log.error("instance.abandoned", instance_id=step.instance_id, because=self.failed[step.instance_id])
+        for hook in step.hooks:
+            await self._world.groups.complete_hook(step.fleet, hook, step.instance_id, proceed=False)
+        self.abandoned.add(step.instance_id)
+        del self.failed[step.instance_id]
+
+    async def _linger(self, lingering: Mapping[Hostname, Step]) -> None:
+        """Start nothing new on nodes whose end is held up for the jobs that run there."""
+        if lingering:
+            drain = self._world.scheduler.drain(list(lingering), reason="its instance is ending")
+            await self._attempt(lingering.values(), drain)
 
     def _judge(self, steps: Mapping[Hostname, Step], results: Mapping[Hostname, NodeResult], *, good: Sequence[Outcome]) -> None:
         for hostname, step in steps.items():
@@ -141,9 +161,17 @@ class Batch:
         await self._attempt(steps, self._world.zone.change(records, await_sync=self._world.scheduler.resolves_names))
 
     async def _answer_hooks(self, step: Step) -> None:
+        groups = self._world.groups
         for hook in step.hooks:
-            answer = self._world.groups.complete_hook(step.fleet, hook, step.instance_id, proceed=True)
-            await self._attempt([step], answer)
+            if step.effect is Effect.LINGER:
+                await self._attempt([step], groups.extend_hook(step.fleet, hook, step.instance_id))
+            else:
+                await self._attempt([step], groups.complete_hook(step.fleet, hook, step.instance_id, proceed=True))
+
+    @property
+    def lingering(self) -> tuple[Received, ...]:
+        """The messages of instances whose end is held up: neither done nor failed, to be looked at again soon."""
+        return tuple(message for step in self._going_on() if step.effect is Effect.LINGER for message in step.messages)
 
     async def _acknowledge(self) -> None:
         """Delete what is done; let the rest come again, later each time. A message is done if all its instances are."""
@@ -154,8 +182,12 @@ class Batch:
             for message in step.messages
         }
         wait = {message.message_id: message for message, _ in self._plan.postpone}
-        done = [message for step in self._going_on() for message in step.messages] + [message for message, _ in self._plan.drop]
-        finished = {message.message_id: message for message in done if message.message_id not in again | wait}
+        held = {message.message_id for message in self.lingering}
+        done = [message for step in self._plan.steps if step.instance_id not in self.failed for message in step.messages]
+        done += [message for message, _ in self._plan.drop]
+        finished = {
+            message.message_id: message for message in done if message.message_id not in again.keys() | wait.keys() | held
+        }
         if finished:
             await self._world.queue.delete(list(finished.values()))
         await _postpone(self._world.queue, wait.values(), lambda message: min(POSTPONE_S * message.receives, RETRY_CEILING_S))

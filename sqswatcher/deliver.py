@@ -56,6 +56,8 @@ def happenings_of(message: Message) -> tuple[Happening, ...]:
             return (Happening(instance_id=hook.instance_id, event=Event.LAUNCHED, group=hook.group, launch_hook=hook.name),)
         case TerminateWaits(hook=hook):
             return (Happening(instance_id=hook.instance_id, event=Event.ENDING, group=hook.group, terminate_hook=hook.name),)
+        case WarmPoolWaits(hook=hook):
+            return (Happening(instance_id=hook.instance_id, event=None, group=hook.group, passing_hook=hook.name),)
         case StateChanged() if message.state in _STATES:
             return (Happening(instance_id=message.instance_id, event=_STATES[message.state]),)
         case _:
@@ -81,7 +83,7 @@ def _nothing_to_do(message: Message) -> str:
             return f"unknown kind of message: {message.kind}"
         case LaunchFailed() | TerminateFailed():
             return f"{type(message).__name__} in {message.group}: {message.activity.message or message.activity.description}"
-        case TestNotification() | WarmPoolWaits() | StateChanged() | ScheduledChange():
+        case TestNotification() | StateChanged() | ScheduledChange():
             return f"{type(message).__name__}: nothing that membership has to do with"
         case _:
             return type(message).__name__

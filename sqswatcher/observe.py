@@ -7,6 +7,7 @@ from typing import Any
 from daemons.lifecycle import Event
 from daemons.model import Hostname, Instance, InstanceId
 from daemons.ports import MESSAGES_A_RECEIVE, Groups, Places, Queue, Received, Rows
+from schedulers.base import Scheduler
 from sqswatcher.apply import World
 from sqswatcher.plan import Delivery, Observation
 from sqswatcher.reconcile import Survey
@@ -57,7 +58,9 @@ async def observe(
     rows: Rows,
     groups: Groups,
     places: Places,
+    scheduler: Scheduler,
     directory: Directory,
+    terminate_grace_s: float,
 ) -> Observation:
     """Rows, membership and addresses of everything the deliveries name, in as few calls as the answers allow."""
     named = {happening.instance_id for delivery in deliveries for happening in delivery.happenings}
@@ -80,6 +83,8 @@ async def observe(
         groups.fleet_of(unvouched | contested) if unvouched | contested else _nothing(),
         places.places(joining) if joining else _nothing(),
     )
+    held = {stored[one].hostname for one in _held_by_hooks(deliveries) if one in stored}
+    hosts = {hostname for hostname in held if hostname is not None}
     return Observation(
         now=now,
         deliveries=tuple(deliveries),
@@ -87,7 +92,13 @@ async def observe(
         fleet_of=fleet_of,
         addresses={one: place.address for one, place in found.items()},
         holders=holders,
+        jobs=await scheduler.jobs_on(hosts) if hosts and terminate_grace_s else {},
+        terminate_grace_s=terminate_grace_s,
     )
+
+
+def _held_by_hooks(deliveries: Sequence[Delivery]) -> set[InstanceId]:
+    return {word.instance_id for delivery in deliveries for word in delivery.happenings if word.terminate_hook}
 
 
 async def _nothing() -> dict[InstanceId, Any]:

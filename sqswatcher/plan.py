@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from daemons.lifecycle import Event, advance, begin, enter
-from daemons.model import FleetName, FleetSpec, Hostname, Instance, InstanceId, NodeSpec, Notice, State
+from daemons.model import FleetName, FleetSpec, Hostname, Instance, InstanceId, JobId, NodeSpec, Notice, State
 from daemons.ports import Received
 
 
@@ -23,6 +23,7 @@ class Happening:
     instance_type: str = ""
     launch_hook: str = ""
     terminate_hook: str = ""
+    passing_hook: str = ""  # a hook on the way into or out of a warm pool: it is answered, and nothing else is done
     notice: Notice | None = None
 
 
@@ -46,11 +47,14 @@ class Observation:
     fleet_of: Mapping[InstanceId, FleetName]  # Auto Scaling's word for instances that no row vouches for, and for holders
     addresses: Mapping[InstanceId, str]  # EC2's word for the instances that are ready
     holders: Mapping[Hostname, InstanceId]  # which live row has each hostname
+    jobs: Mapping[Hostname, frozenset[JobId]]  # what runs on the nodes that a terminating hook holds
+    terminate_grace_s: float  # how long such a hook is held for those jobs
 
 
 class Effect(StrEnum):
     REGISTER = "register"
     DEREGISTER = "deregister"
+    LINGER = "linger"  # drain it, and keep its terminating hook waiting: jobs are about to finish there
     NONE = "none"
 
 
@@ -68,6 +72,11 @@ class Step:
     messages: tuple[Received, ...] = ()
     hooks: tuple[str, ...] = ()  # lifecycle hooks to answer with CONTINUE
     because: str = ""
+
+    @property
+    def lasts(self) -> bool:
+        """Is `after` another row than `before`?"""
+        return self.effect is not Effect.LINGER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +126,23 @@ class _Postpone:
 
 
 def _plan_instance(
+    instance_id: InstanceId, words: list[Happening], seen: Observation, groups: Mapping[str, FleetName]
+) -> Step | _Drop | _Postpone:
+    passing = [word for word in words if word.passing_hook]
+    if not passing:
+        return _plan_life(instance_id, words, seen, groups)
+    others = [word for word in words if not word.passing_hook]
+    hooks = tuple(dict.fromkeys(word.passing_hook for word in passing))
+    outcome = _plan_life(instance_id, others, seen, groups) if others else None
+    if isinstance(outcome, Step):
+        return replace(outcome, hooks=outcome.hooks + hooks)
+    fleet = groups.get(passing[0].group)
+    if fleet is None:
+        return _Drop("stranger: a hook of a group that is none of ours")
+    return Step(instance_id=instance_id, fleet=fleet, hooks=hooks, because="on its way into or out of a warm pool")
+
+
+def _plan_life(
     instance_id: InstanceId, words: list[Happening], seen: Observation, groups: Mapping[str, FleetName]
 ) -> Step | _Drop | _Postpone:
     stored = seen.rows.get(instance_id)
@@ -210,6 +236,16 @@ def _must_leave(row: Instance, stored: Instance | None) -> bool:
 def _leave(row: Instance, stored: Instance | None, seen: Observation) -> Step:
     """Undo the membership, then the tombstone. A hostname that another instance has taken meanwhile is that one's."""
     hostname = stored.hostname if stored is not None else None
+    if row.state is State.TERMINATING and hostname is not None and _may_linger(row, seen.jobs.get(hostname), seen):
+        return Step(
+            instance_id=row.instance_id,
+            fleet=row.fleet,
+            effect=Effect.LINGER,
+            before=row if row != stored else None,
+            after=row,
+            hooks=_hooks(row.terminate_hook),
+            because="its jobs may finish first",
+        )
     ours = hostname is not None and seen.holders.get(hostname, row.instance_id) == row.instance_id
     return Step(
         instance_id=row.instance_id,
@@ -219,6 +255,11 @@ def _leave(row: Instance, stored: Instance | None, seen: Observation) -> Step:
         hooks=_hooks(row.terminate_hook),
         because="ended",
     )
+
+
+def _may_linger(row: Instance, jobs: frozenset[JobId] | None, seen: Observation) -> bool:
+    since = row.terminating_at if row.terminating_at is not None else seen.now
+    return bool(jobs) and seen.now - since < seen.terminate_grace_s
 
 
 def _settle_hostnames(plan: Plan, seen: Observation) -> Plan:

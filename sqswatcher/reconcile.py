@@ -57,17 +57,22 @@ def plan_reconcile(seen: Survey, suspects: frozenset[tuple[str, InstanceId]], op
     """Steps that mend what is missing, and remove what is left over and was so in the last pass, whose `suspects` these are."""
     fleet_of = {member.instance_id: fleet.name for fleet in seen.fleets for member in fleet.members}
     leaving = {member.instance_id for fleet in seen.fleets for member in fleet.members if member.is_leaving}
-    mends = [*_adopt(seen, fleet_of, leaving), *_mend(seen, fleet_of, leaving, options)]
+    fresh = list(_adopt(seen, fleet_of, leaving))  # nothing tells how old these are, so they too must be seen twice
+    mends = [*(pair for pair in fresh if _was_seen(pair[0], suspects)), *_mend(seen, fleet_of, leaving, options)]
     leftovers = [*_ended(seen, fleet_of, options), *_orphans(seen)]
-    confirmed = [pair for pair in leftovers if (pair[0].kind, pair[0].instance_id) in suspects]
+    confirmed = [pair for pair in leftovers if _was_seen(pair[0], suspects)]
     refused = _refusal(len(confirmed), seen, options)
     steps = [step for _, step in (mends if refused else [*mends, *confirmed])]
     return Reconciliation(
         plan=Plan(steps=tuple(steps)),
         findings=tuple(finding for finding, _ in (*mends, *leftovers)),
-        suspects=frozenset((finding.kind, finding.instance_id) for finding, _ in leftovers),
+        suspects=frozenset((finding.kind, finding.instance_id) for finding, _ in (*fresh, *leftovers)),
         refused=refused,
     )
+
+
+def _was_seen(finding: Finding, suspects: frozenset[tuple[str, InstanceId]]) -> bool:
+    return (finding.kind, finding.instance_id) in suspects
 
 
 def _refusal(removals: int, seen: Survey, options: Options) -> str:

@@ -18,11 +18,14 @@ from sqswatcher.plan import Plan, plan_batch
 
 log = structlog.get_logger()
 
+LINGER_S = 5  # how often nodes whose end is held up are looked at
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     wait_s: int  # how long a poll waits for messages
     receivers: int  # how many polls at a time once there is a backlog
+    terminate_grace_s: float  # how long the end of an instance whose hook asks is held up for its jobs
     visibility_s: int  # how long a received message stays ours without another word
     resync_s: float  # how often everything is compared with everything
     resync: reconcile.Options
@@ -37,6 +40,7 @@ class Membership:
         self._settings = settings
         self._clock = clock
         self._directory = Directory(())
+        self._lingering: tuple[Received, ...] = ()  # still ours, and not done: seen again with every batch
         self._started = False
         self._resync_at = float("-inf")
         self._suspects: frozenset[tuple[str, InstanceId]] = frozenset()
@@ -47,7 +51,8 @@ class Membership:
             await self._start()
         if self._clock() >= self._resync_at:
             await self.resync()
-        received = await _unless_stopped(stop, self._receive())
+        fresh = await _unless_stopped(stop, self._receive())
+        received = tuple({message.message_id: message for message in (*self._lingering, *fresh)}.values())
         if received:
             async with _kept_invisible(self._world.queue, received, self._settings.visibility_s):
                 await self._process(received)
@@ -74,7 +79,8 @@ class Membership:
 
     async def _receive(self) -> tuple[Received, ...]:
         settings = self._settings
-        return await receive_batch(self._world.queue, wait_s=settings.wait_s, receivers=settings.receivers)
+        wait_s = min(settings.wait_s, LINGER_S) if self._lingering else settings.wait_s
+        return await receive_batch(self._world.queue, wait_s=wait_s, receivers=settings.receivers)
 
     async def _process(self, received: Sequence[Received]) -> None:
         started = self._clock()
@@ -84,10 +90,14 @@ class Membership:
             rows=self._world.rows,
             groups=self._world.groups,
             places=self._places,
+            scheduler=self._world.scheduler,
             directory=self._directory,
+            terminate_grace_s=self._settings.terminate_grace_s,
         )
         plan = plan_batch(seen, self._world.fleets)
         failed = await self._apply(plan)
+        if self._lingering:
+            await self._world.queue.postpone(self._lingering, self._settings.visibility_s)
         log.info(
             "batch.finished",
             messages=len(received),
@@ -105,6 +115,7 @@ class Membership:
             await batch.apply()
         finally:
             self._directory.note(batch.written.values())
+        self._lingering = batch.lingering
         _report(plan, batch)
         return len(batch.failed)
 

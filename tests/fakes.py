@@ -145,6 +145,7 @@ class FakeGroups(Pluggable):
     groups: dict[FleetName, Fleet] = field(default_factory=dict)
     ended: list[InstanceId] = field(default_factory=list)
     completed_hooks: list[tuple[str, InstanceId, bool]] = field(default_factory=list)
+    extended_hooks: list[tuple[str, InstanceId]] = field(default_factory=list)
 
     @classmethod
     def of(cls, *numbers: int, spec: FleetSpec = BATCH, minimum: int = 0, maximum: int = 10, desired: int | None = None) -> Self:
@@ -195,6 +196,10 @@ class FakeGroups(Pluggable):
     async def complete_hook(self, fleet: FleetName, hook: str, instance_id: InstanceId, *, proceed: bool) -> None:
         self._ask("complete_hook")
         self.completed_hooks.append((hook, instance_id, proceed))
+
+    async def extend_hook(self, fleet: FleetName, hook: str, instance_id: InstanceId) -> None:
+        self._ask("extend_hook")
+        self.extended_hooks.append((hook, instance_id))
 
 
 @dataclass

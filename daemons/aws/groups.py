@@ -1,7 +1,8 @@
 """The Auto Scaling groups behind the fleets: read whole, grown by an absolute write, shrunk by naming one instance."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+import contextlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from daemons.aws.batches import batches
@@ -66,17 +67,20 @@ class AutoScalingGroups:
 
     async def complete_hook(self, fleet: FleetName, hook: str, instance_id: InstanceId, *, proceed: bool) -> None:
         client = await self._client()
-        try:
-            with translated(f"answering the lifecycle hook {hook}", instance_id):
-                await client.complete_lifecycle_action(
-                    LifecycleHookName=hook,
-                    AutoScalingGroupName=self._group_of_fleet[fleet],
-                    InstanceId=instance_id,
-                    LifecycleActionResult="CONTINUE" if proceed else "ABANDON",
-                )
-        except AwsRefused as err:
-            if err.error_code != "ValidationError" or "no active lifecycle action" not in str(err).lower():
-                raise
+        with _unless_over(), translated(f"answering the lifecycle hook {hook}", instance_id):
+            await client.complete_lifecycle_action(
+                LifecycleHookName=hook,
+                AutoScalingGroupName=self._group_of_fleet[fleet],
+                InstanceId=instance_id,
+                LifecycleActionResult="CONTINUE" if proceed else "ABANDON",
+            )
+
+    async def extend_hook(self, fleet: FleetName, hook: str, instance_id: InstanceId) -> None:
+        client = await self._client()
+        with _unless_over(), translated(f"extending the lifecycle hook {hook}", instance_id):
+            await client.record_lifecycle_action_heartbeat(
+                LifecycleHookName=hook, AutoScalingGroupName=self._group_of_fleet[fleet], InstanceId=instance_id
+            )
 
     async def _describe(self, names: list[str]) -> dict[str, Any]:
         client = await self._client()
@@ -107,6 +111,16 @@ class AutoScalingGroups:
     async def _client(self) -> "AutoScalingClient":
         client: AutoScalingClient = await self._clients.get("autoscaling")
         return client
+
+
+@contextlib.contextmanager
+def _unless_over() -> Iterator[None]:
+    """Nobody waits for this hook any more: there is nothing to say."""
+    try:
+        yield
+    except AwsRefused as err:
+        if err.error_code != "ValidationError" or "no active lifecycle action" not in str(err).lower():
+            raise
 
 
 def _parse_fleet(spec: FleetSpec, group: Mapping[str, Any]) -> Fleet:

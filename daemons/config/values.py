@@ -51,6 +51,10 @@ class SqswatcherConfig:
         Whole,
         Field(ge=2, le=43_200, description="how long a message in work stays ours, in seconds; renewed while it lasts"),
     ] = 60
+    terminate_grace_s: Annotated[
+        Number,
+        Field(ge=0, le=172_800, description="how long a terminating hook is kept waiting for the jobs on its node, in seconds"),
+    ] = 300.0
     resync_s: Annotated[
         Number, Field(ge=10, le=86_400, description="seconds between two comparisons of groups, table, scheduler and zone")
     ] = 300.0

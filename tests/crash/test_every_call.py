@@ -64,7 +64,7 @@ def wired_cluster(wire: Wire) -> Cluster:
     wired(queue, wire, "receive", "delete", "postpone")
     wired(rows, wire, "get", "put", "live", "all")
     wired(zone, wire, "change", "records")
-    wired(scheduler, wire, "register", "deregister", "nodes", "advertise")
+    wired(scheduler, wire, "register", "deregister", "nodes", "jobs_on", "advertise")
     wired(places, wire, "places")
     return Cluster(groups=groups, queue=queue, rows=rows, zone=zone, scheduler=scheduler, places=places)
 

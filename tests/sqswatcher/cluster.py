@@ -43,9 +43,10 @@ def notification(number: int, event: str) -> str:
     )
 
 
-def hook(number: int, transition: str, name: str) -> str:
+def hook(number: int, transition: str, name: str, **more: str) -> str:
     return json.dumps(
         {
+            **more,
             "Service": "AWS Auto Scaling",
             "LifecycleTransition": f"autoscaling:EC2_INSTANCE_{transition}",
             "LifecycleHookName": name,
@@ -98,6 +99,7 @@ class Cluster:
             wait_s=0,
             receivers=4,
             visibility_s=60,
+            terminate_grace_s=100,
             resync_s=1e9,
             resync=reconcile.Options(age_grace_s=300, max_removal_share=1),
         )

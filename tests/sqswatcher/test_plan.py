@@ -49,6 +49,8 @@ def plan(*happenings: Happening, rows: tuple[Instance, ...] = (), members: tuple
         fleet_of=dict.fromkeys(members, BATCH.name),
         addresses={OLD: "10.0.0.7", NEW: "10.0.0.7"},
         holders=live,
+        jobs={},
+        terminate_grace_s=100,
     )
     return plan_batch(seen, FLEETS)
 

@@ -58,9 +58,10 @@ def test_a_cluster_in_order_needs_nothing() -> None:
     assert (result.findings, result.plan.steps, result.suspects) == ((), (), frozenset())
 
 
-def test_a_member_that_no_row_knows_gets_one() -> None:
-    result = plan_reconcile(survey(members=(1,), nodes=()), frozenset(), OPTIONS)
-    [step] = result.plan.steps
+def test_a_member_that_no_row_knows_gets_one_at_the_second_sighting() -> None:
+    seen = survey(members=(1,), nodes=())
+    assert plan_reconcile(seen, frozenset(), OPTIONS).plan.steps == ()
+    [step] = twice(seen).plan.steps
     assert step.before is not None
     assert (step.effect, step.before.state) == (Effect.NONE, State.PENDING)
 

@@ -6,10 +6,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from daemons.errors import AwsUnavailable, SchedulerUnavailable
-from daemons.model import State
+from daemons.model import NodeState, State
 from daemons.ports import Place
 from tests.fakes import FakeGroups, FakeQueue, hostname, instance_id
-from tests.sqswatcher.cluster import Cluster, compute_ready, notification
+from tests.sqswatcher.cluster import Cluster, compute_ready, hook, notification
 
 
 async def test_a_node_that_is_ready_is_registered_recorded_and_named() -> None:
@@ -155,7 +155,7 @@ async def test_a_thousand_messages_cost_calls_by_the_batch() -> None:
     assert many.scheduler.calls["register"] == 1
     assert many.zone.calls["change"] == 1
     assert (many.rows.calls["get"], many.rows.calls["put"]) == (1, 2)
-    assert (many.groups.calls["fleet_of"], many.places.calls["places"]) == (0, 1)
+    assert (many.groups.calls["fleet_of"], many.places.calls["places"]) == (1, 1)
     assert many.queue.calls["receive"] <= 200 / 10 + 4
 
 
@@ -194,3 +194,64 @@ async def test_a_comparison_removes_what_it_sees_twice_that_no_message_told() ->
     assert one.state(1) is State.REGISTERED
     await one.service.resync()
     assert (one.state(1), one.scheduler.known, one.zone.names) == (State.GONE, {}, {})
+
+
+async def test_the_end_of_a_busy_node_is_held_up_until_its_jobs_are_done() -> None:
+    one = Cluster(FakeGroups.of(1))
+    await one.hears(compute_ready(1))
+    one.scheduler.work(hostname(1), "7")
+    await one.hears(hook(1, "TERMINATING", "leave"))
+    assert one.groups.extended_hooks == [("leave", instance_id(1))]
+    assert NodeState.DRAIN in one.scheduler.known[hostname(1)].states
+    assert one.state(1) is State.TERMINATING
+    one.now += 50
+    await one.hears()
+    assert (len(one.groups.extended_hooks), one.groups.completed_hooks) == (2, [])
+    one.scheduler.up(hostname(1))
+    await one.hears()
+    assert one.groups.completed_hooks == [("leave", instance_id(1), True)]
+    assert (one.state(1), one.scheduler.known, one.settled) == (State.GONE, {}, True)
+
+
+async def test_the_end_of_a_busy_node_is_held_up_no_longer_than_the_grace() -> None:
+    one = Cluster(FakeGroups.of(1))
+    await one.hears(compute_ready(1))
+    one.scheduler.work(hostname(1), "7")
+    await one.hears(hook(1, "TERMINATING", "leave"))
+    one.now += 101
+    await one.hears()
+    assert one.groups.completed_hooks == [("leave", instance_id(1), True)]
+    assert one.state(1) is State.GONE
+
+
+async def test_a_hook_that_is_held_up_survives_a_restart() -> None:
+    one = Cluster(FakeGroups.of(1))
+    await one.hears(compute_ready(1))
+    one.scheduler.work(hostname(1), "7")
+    await one.hears(hook(1, "TERMINATING", "leave"))
+    one.restart()
+    one.scheduler.up(hostname(1))
+    await one.hears_again()
+    assert one.groups.completed_hooks == [("leave", instance_id(1), True)]
+    assert one.settled
+
+
+async def test_a_node_that_the_scheduler_refuses_for_good_is_given_back_while_its_launching_hook_waits() -> None:
+    one = Cluster(FakeGroups.of(1))
+    one.scheduler.refuses.add(hostname(1))
+    await one.hears(hook(1, "LAUNCHING", "join"), compute_ready(1))
+    assert one.groups.completed_hooks == [("join", instance_id(1), False)]
+    assert one.settled
+
+
+@pytest.mark.parametrize(
+    "direction", [{"Origin": "EC2", "Destination": "WarmPool"}, {"Origin": "AutoScalingGroup", "Destination": "WarmPool"}]
+)
+async def test_a_hook_on_the_way_into_or_out_of_a_warm_pool_is_answered_and_changes_nothing(direction: dict[str, str]) -> None:
+    one = Cluster(FakeGroups.of(1))
+    await one.hears(compute_ready(1))
+    before = dict(one.rows.stored)
+    await one.hears(hook(1, "TERMINATING" if direction["Origin"] == "AutoScalingGroup" else "LAUNCHING", "pool", **direction))
+    assert one.groups.completed_hooks == [("pool", instance_id(1), True)]
+    assert one.rows.stored == before
+    assert one.settled
