@@ -81,8 +81,8 @@ class Groups(Protocol):
     async def raise_desired(self, fleet: Fleet, target: int) -> None:
         """Set the desired capacity. Raises ValueError unless it is above `fleet.desired` and within its bounds."""
 
-    async def end(self, instance_id: InstanceId) -> EndOutcome:
-        """End this one instance and lower the desired capacity by one."""
+    async def end(self, instance_id: InstanceId, *, relaunch: bool = False) -> EndOutcome:
+        """End this one instance and lower the desired capacity by one, or with `relaunch` let the group launch another."""
 
     async def complete_hook(self, fleet: FleetName, hook: str, instance_id: InstanceId, *, proceed: bool) -> None:
         """Answer a lifecycle hook with CONTINUE or ABANDON. One that waits no more is no error."""

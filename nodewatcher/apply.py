@@ -78,7 +78,7 @@ async def _end(endings: Sequence[Ending], world: World, *, now: float) -> None:
         if ending.end and not await _end_one(ending.row, world, now=now):
             back.append(replace(ending, end=False, resume=True, reason="the group is at its minimum"))
         elif not ending.end and not ending.resume:
-            log.warning("node.not_ended", instance_id=ending.row.instance_id, because=ending.reason)
+            log.info("node.not_ended", instance_id=ending.row.instance_id, because=ending.reason)
     await _resume([Verdict(row=ending.row, action=Action.RESUME, reason=ending.reason) for ending in back], world, now=now)
 
 
@@ -86,6 +86,8 @@ async def _end_one(row: Instance, world: World, *, now: float) -> bool:
     """Ask for the end of this one instance. False: refused for good, so it has to come back. No answer leaves it draining."""
     try:
         outcome = await world.groups.end(row.instance_id)
+        if outcome is EndOutcome.AT_MINIMUM and row.notice is not None:
+            outcome = await world.groups.end(row.instance_id, relaunch=True)  # it goes anyway: another takes its place
     except AwsUnavailable as err:
         log.warning("node.end_unknown", instance_id=row.instance_id, **err.to_event())
         return True

@@ -62,6 +62,8 @@ def _judge(snapshot: NodeSnapshot, now: float, options: Options, needed: Collect
         return _keep(row, "the scheduler has not mentioned it")
     if row.state is State.DRAINING:
         return _judge_draining(snapshot, node)
+    if row.notice is not None and (node.is_usable or node.drained_by_us):
+        return Verdict(row=row, action=Action.DRAIN, reason=f"AWS announced a {row.notice}", idle_since=row.idle_since)
     if node.drained_by_us:
         return Verdict(row=row, action=Action.RESUME, reason="drained by an interrupted pass that did not record it")
     if not node.is_usable:
@@ -89,6 +91,8 @@ def _judge_idle(snapshot: NodeSnapshot, node: Node, now: float, options: Options
 def _judge_draining(snapshot: NodeSnapshot, node: Node) -> Verdict:
     """A drain that an earlier pass began: go on with it, unless work turned up or somebody else has taken it over."""
     row = snapshot.row
+    if row.notice is not None:  # it goes whatever we do: nothing new may start there
+        return Verdict(row=row, action=Action.DRAIN, reason=f"AWS announced a {row.notice}", idle_since=row.idle_since)
     if node.jobs:
         return Verdict(row=row, action=Action.RESUME, reason=f"work turned up: {_some(node.jobs)}")
     if snapshot.fleet.is_static:
@@ -107,7 +111,7 @@ def _within_bounds(verdicts: Sequence[Verdict], seen: Observation, options: Opti
     outcome: dict[InstanceId, Verdict] = {}
     for verdict in sorted(verdicts, key=lambda verdict: _turn(verdict.row)):
         final = verdict
-        if verdict.action is Action.DRAIN:
+        if verdict.action is Action.DRAIN and verdict.row.notice is None:
             count, why = left[verdict.row.fleet]
             left[verdict.row.fleet] = (count - 1, why)
             if count <= 0:
@@ -159,6 +163,8 @@ def _ending(row: Instance, confirmed: Mapping[Hostname, NodeResult], jobs: Mappi
         return Ending(row=row, resume=resume, reason=f"drain {result.outcome}: {result.detail}")
     if hostname not in jobs:
         return Ending(row=row, reason="the scheduler has not said what runs there")
+    if jobs[hostname] and row.notice is not None:
+        return Ending(row=row, reason=f"its jobs may finish as long as it lasts: {_some(jobs[hostname])}")
     if jobs[hostname]:
         return Ending(row=row, resume=True, reason=f"work turned up: {_some(jobs[hostname])}")
     return Ending(row=row, end=True, reason=row.drain_reason)

@@ -178,17 +178,17 @@ class FakeGroups(Pluggable):
             raise ValueError(target)
         self.groups[fleet.name] = replace(self.groups[fleet.name], desired=target)
 
-    async def end(self, instance_id: InstanceId) -> EndOutcome:
+    async def end(self, instance_id: InstanceId, *, relaunch: bool = False) -> EndOutcome:
         self._ask("end")
         for name, fleet in self.groups.items():
             if any(member.instance_id == instance_id for member in fleet.members):
-                if fleet.desired <= fleet.minimum:
+                if fleet.desired <= fleet.minimum and not relaunch:
                     return EndOutcome.AT_MINIMUM
                 members = tuple(
                     replace(member, lifecycle="Terminating") if member.instance_id == instance_id else member
                     for member in fleet.members
                 )
-                self.groups[name] = replace(fleet, desired=fleet.desired - 1, members=members)
+                self.groups[name] = replace(fleet, desired=fleet.desired - (not relaunch), members=members)
                 self.ended.append(instance_id)
                 return EndOutcome.ENDING
         return EndOutcome.ABSENT

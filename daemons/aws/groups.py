@@ -50,11 +50,13 @@ class AutoScalingGroups:
         with translated(f"raising the desired capacity to {target}", fleet.spec.group):
             await client.set_desired_capacity(AutoScalingGroupName=fleet.spec.group, DesiredCapacity=target, HonorCooldown=False)
 
-    async def end(self, instance_id: InstanceId) -> EndOutcome:
+    async def end(self, instance_id: InstanceId, *, relaunch: bool = False) -> EndOutcome:
         client = await self._client()
         try:
             with translated("ending the instance", instance_id):
-                await client.terminate_instance_in_auto_scaling_group(InstanceId=instance_id, ShouldDecrementDesiredCapacity=True)
+                await client.terminate_instance_in_auto_scaling_group(
+                    InstanceId=instance_id, ShouldDecrementDesiredCapacity=not relaunch
+                )
         except AwsRefused as err:
             if err.error_code != "ValidationError":
                 raise

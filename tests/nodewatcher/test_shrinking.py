@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from daemons.errors import AwsUnavailable, SchedulerUnavailable
-from daemons.model import Instance, JobDemand, JobId, NodeState, Shape, State
+from daemons.model import Instance, JobDemand, JobId, NodeState, Notice, Shape, State
 from nodewatcher.apply import World
 from nodewatcher.plan import Options
 from nodewatcher.service import Shrinking
@@ -237,8 +237,52 @@ async def test_a_quiet_cycle_asks_a_constant_number_of_questions_and_writes_noth
     assert dict(many.scheduler.calls) == {"nodes": 1, "demand": 1}
 
 
+def announced(one: Cluster, number: int, notice: Notice) -> None:
+    one.rows.hold(replace(one.rows.stored[instance_id(number)], notice=notice, notice_at=one.now))
+
+
+@pytest.mark.parametrize("notice", Notice)
+async def test_an_announced_node_starts_nothing_more_and_ends_once_it_is_empty(notice: Notice) -> None:
+    one = cluster(1)
+    one.scheduler.work(hostname(1), "7")
+    announced(one, 1, notice)
+    for _ in range(3):
+        await one.passes(after_s=1)
+    assert NodeState.DRAIN in one.scheduler.known[hostname(1)].states
+    assert (one.groups.ended, one.state(1)) == ([], State.DRAINING)
+    node = one.scheduler.known[hostname(1)]
+    one.scheduler.known[hostname(1)] = replace(node, states=frozenset({NodeState.DRAIN}), jobs=frozenset(), used=Shape())
+    await one.passes(after_s=1)
+    assert one.groups.ended == [instance_id(1)]
+
+
+async def test_an_announced_node_does_not_wait_to_be_idle_for_long() -> None:
+    one = cluster(1)
+    announced(one, 1, Notice.REBALANCE)
+    await one.passes()
+    assert one.groups.ended == [instance_id(1)]
+
+
+async def test_an_announced_node_of_a_fleet_at_its_minimum_is_replaced() -> None:
+    static = cluster(1, 2, minimum=2, maximum=2)
+    announced(static, 1, Notice.SCHEDULED_CHANGE)
+    await static.passes()
+    assert static.groups.ended == [instance_id(1)]
+    assert static.groups.groups[BATCH.name].desired == 2
+
+
+async def test_an_administrators_drain_of_an_announced_node_is_still_theirs() -> None:
+    one = cluster(1)
+    one.scheduler.administrator_drains(hostname(1), "kernel test")
+    announced(one, 1, Notice.SPOT_INTERRUPTION)
+    await one.passes()
+    assert one.groups.ended == []
+
+
 steps = st.lists(
-    st.tuples(st.sampled_from(["work", "finish", "race", "drain", "silence", "time"]), st.integers(1, 4)), min_size=1, max_size=40
+    st.tuples(st.sampled_from(["work", "finish", "race", "drain", "notice", "silence", "time"]), st.integers(1, 4)),
+    min_size=1,
+    max_size=40,
 )
 
 
@@ -257,6 +301,8 @@ async def test_whatever_happens_no_busy_node_is_ever_ended(story: list[tuple[str
                 four.scheduler.on_drain.append((name, JobId("race")))
             case "drain" if four.scheduler.known[name].is_usable:
                 four.scheduler.administrator_drains(name, "mine")
+            case "notice":
+                announced(four, number, Notice.SPOT_INTERRUPTION)
         ended = len(four.groups.ended)
         try:
             await four.passes(after_s=IDLE_FOR_S / 2)
