@@ -1,8 +1,10 @@
 """`sqswatcher`: queue messages → cluster membership."""
 
 import asyncio
+import contextlib
 import sys
 import time
+from collections.abc import AsyncIterator
 
 from daemons.aws.dns import Route53Zone, find_zone
 from daemons.aws.groups import AutoScalingGroups
@@ -21,6 +23,13 @@ from sqswatcher.service import Membership, Settings
 
 async def serve(config: Config, stop: asyncio.Event) -> None:
     """Keep the membership until `stop`."""
+    async with open_membership(config) as membership:
+        await run_every(0, lambda: membership.cycle(stop), stop)
+
+
+@contextlib.asynccontextmanager
+async def open_membership(config: Config) -> AsyncIterator[Membership]:
+    """The service wired to this cluster's AWS and scheduler; its clients are open already, so that no node waits for them."""
     async with (
         open_clients(region=config.region, endpoints=config.endpoints) as clients,
         opened(load_plugin(config.scheduler.name), config) as scheduler,
@@ -34,16 +43,19 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
             zone=await _open_zone(clients, config.dns) if config.dns else None,
             fleets={spec.name: spec for spec in config.fleets},
         )
-        settings = Settings(
-            wait_s=config.sqswatcher.wait_s,
-            receivers=config.sqswatcher.receivers,
-            visibility_s=config.sqswatcher.visibility_s,
-            terminate_grace_s=config.sqswatcher.terminate_grace_s,
-            resync_s=config.sqswatcher.resync_s,
-            resync=Options(age_grace_s=config.sqswatcher.resync_grace_s, max_removal_share=config.sqswatcher.max_removal_share),
-        )
-        membership = Membership(world, places=Ec2Places(clients), settings=settings, clock=time.time)
-        await run_every(0, lambda: membership.cycle(stop), stop)
+        yield Membership(world, places=Ec2Places(clients), settings=_settings(config), clock=time.time)
+
+
+def _settings(config: Config) -> Settings:
+    chosen = config.sqswatcher
+    return Settings(
+        wait_s=chosen.wait_s,
+        receivers=chosen.receivers,
+        visibility_s=chosen.visibility_s,
+        terminate_grace_s=chosen.terminate_grace_s,
+        resync_s=chosen.resync_s,
+        resync=Options(age_grace_s=chosen.resync_grace_s, max_removal_share=chosen.max_removal_share),
+    )
 
 
 async def _open_zone(clients: Clients, dns: DnsConfig) -> Route53Zone:

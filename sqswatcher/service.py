@@ -57,12 +57,17 @@ class Membership:
             async with _kept_invisible(self._world.queue, received, self._settings.visibility_s):
                 await self._process(received)
 
-    async def resync(self) -> reconcile.Reconciliation:
-        """Compare, and mend. A source that does not answer in full ends it with nothing done; the next one is due later."""
-        self._resync_at = self._clock() + self._settings.resync_s
+    async def compare(self) -> reconcile.Reconciliation:
+        """What a resync would do now. A source that does not answer in full raises, and nothing follows from the others."""
         seen = await survey(self._world, self._places, now=self._clock())
         found = reconcile.plan_reconcile(seen, self._suspects, self._settings.resync)
         self._suspects = found.suspects
+        return found
+
+    async def resync(self) -> reconcile.Reconciliation:
+        """Compare, and mend. What raises ends it with nothing done; the next one is due later."""
+        self._resync_at = self._clock() + self._settings.resync_s
+        found = await self.compare()
         for finding in found.findings:
             log.warning("membership.differs", kind=finding.kind, instance_id=finding.instance_id, because=finding.sentence)
         if found.refused:

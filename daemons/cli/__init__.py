@@ -9,6 +9,8 @@ import typer
 from daemons.cli.config import app as config_app
 from daemons.cli.demo import demo
 from daemons.cli.local import app as local_app
+from daemons.cli.queue import app as queue_app
+from daemons.cli.resync import resync
 from daemons.errors import ConfigError, HeadnodeError
 
 app = typer.Typer(
@@ -19,7 +21,9 @@ app = typer.Typer(
 )
 app.add_typer(config_app, name="config")
 app.add_typer(local_app, name="local")
+app.add_typer(queue_app, name="queue")
 app.command()(demo)
+app.command()(resync)
 
 
 def _print_version(wanted: bool) -> None:

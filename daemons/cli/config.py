@@ -4,10 +4,10 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
+from daemons.cli.common import ConfigOption, JsonOption
 from daemons.config import Config, Reading, config_path, read_file
 from daemons.config.effective import effective_settings
 from daemons.config.problems import render_value
@@ -16,12 +16,6 @@ from schedulers.plugins import load_settings
 INVALID = 2  # the exit status of both commands for a configuration that cannot be used
 
 app = typer.Typer(name="config", help="Check and show the configuration.", no_args_is_help=True)
-
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option("--config", metavar="PATH", help="The file to read; else HEADNODE_CONFIG, else /etc/headnode/headnode.toml."),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 @app.command()

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from daemons.cli.common import JsonOption, print_rows
 from daemons.errors import HeadnodeError, SchedulerUnavailable
 from daemons.model import Hostname, Shape
 from schedulers.local import engine, store
@@ -30,7 +29,6 @@ FileOption = Annotated[
     Path,
     typer.Option("--file", envvar="HEADNODE_LOCAL_FILE", metavar="PATH", help="The SQLite file that the cluster is kept in."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 LONGEST_ARRAY = 100_000
 
 
@@ -105,7 +103,7 @@ def queue(
     shown = [task for task in tasks if show_all or task.state not in ENDED]
     waits_for = {job.job_id: str(blocked_by(job, snapshot, time.time())) for job in snapshot.jobs}
     rows = [_describe(jobs[task.job_id], task, waits_for.get(task.job_id, "")) for task in shown]
-    _print(rows, ["job", "name", "state", "nodes", "asks for", "because"], as_json=as_json)
+    print_rows(rows, ["job", "name", "state", "nodes", "asks for", "because"], as_json=as_json)
 
 
 @app.command()
@@ -113,7 +111,7 @@ def nodes(file: FileOption, as_json: JsonOption = False) -> None:
     """List the registered nodes."""
     with _changing(file) as db:
         rows = [_describe_node(db, node) for node in store.read_nodes(db)]
-    _print(rows, ["node", "address", "state", "cpus", "memory_mib", "gpus", "jobs", "reason"], as_json=as_json)
+    print_rows(rows, ["node", "address", "state", "cpus", "memory_mib", "gpus", "jobs", "reason"], as_json=as_json)
 
 
 @app.command()
@@ -138,7 +136,7 @@ def job(file: FileOption, job_id: int, as_json: JsonOption = False) -> None:
     if as_json:
         typer.echo(json.dumps({"job_id": job_id, "name": found.spec.name, "submitted_at": found.submitted_at, "tasks": rows}))
     else:
-        _print(rows, list(rows[0]), as_json=False)
+        print_rows(rows, list(rows[0]), as_json=False)
 
 
 @app.command()
@@ -266,15 +264,3 @@ def _describe_node(db: sqlite3.Connection, found: LocalNode) -> dict[str, Any]:
         "jobs": jobs,
         "reason": found.drain_reason or "",
     }
-
-
-def _print(rows: list[dict[str, Any]], columns: list[str], *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(rows))
-        return
-    table = Table(*columns, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(
-            *(", ".join(map(str, cell)) if isinstance(cell, list) else str(cell) for cell in (row[name] for name in columns))
-        )
-    Console().print(table)

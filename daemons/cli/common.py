@@ -1,0 +1,37 @@
+"""What commands share: the configuration they work on, and how tables and JSON are printed."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from daemons.config import Config, load_config
+from schedulers.plugins import load_settings
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="PATH", help="The file to read; else HEADNODE_CONFIG, else /etc/headnode/headnode.toml."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def read_config(path: Path | None) -> Config:
+    """The cluster that the command is about. Raises ConfigError with everything that is wrong with its file."""
+    return load_config(path, os.environ, load_settings=load_settings)
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
+    """A table of these columns, or with `as_json` the rows whole."""
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in rows:
+        cells = (row[name] for name in columns)
+        table.add_row(*(", ".join(map(str, cell)) if isinstance(cell, list) else str(cell) for cell in cells))
+    Console().print(table)
