@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -15,11 +14,11 @@ from pathlib import Path
 from sandbox.aws.values import EmulatedInstance
 from sandbox.runtime import Placement
 from schedulers.local import engine, store
+from schedulers.local.processes import kill_marked
 from schedulers.local.values import ACTIVE, JobSpec, Limits, TaskState
 
 NODE_MARK = "HEADNODE_NODE"
 DOMAIN = "eu-west-1.compute.internal"
-_KILL_PATIENCE_S = 10.0
 
 
 @dataclass(kw_only=True)
@@ -91,10 +90,10 @@ class LocalCluster:
         with self._lock:
             known = self._slots.pop(instance_id, None) is not None
             daemon = self._daemons.pop(instance_id, None)
+            if daemon is not None:
+                daemon.kill()  # before the next machine can have its name
         if not known:
             return
-        if daemon is not None:
-            daemon.kill()
         kill_marked(f"{NODE_MARK}={instance_id}")
         if daemon is not None:
             daemon.wait()
@@ -127,23 +126,3 @@ class LocalCluster:
     def _opened(self) -> Iterator[sqlite3.Connection]:
         with contextlib.closing(store.connect(self.file, timeout_s=10)) as db:
             yield db
-
-
-def kill_marked(mark: str) -> None:
-    """Kill every process with this in its environment, until there is none: a job may fork while we look."""
-    deadline = time.monotonic() + _KILL_PATIENCE_S
-    while pids := list(_marked(mark)):
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        if time.monotonic() > deadline:
-            raise OSError(f"processes with {mark} do not end: {pids}")
-        time.sleep(0.01)
-
-
-def _marked(mark: str) -> Iterator[int]:
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            with contextlib.suppress(OSError):  # it ended meanwhile, or is somebody else's
-                if mark.encode() in (entry / "environ").read_bytes().split(b"\0"):
-                    yield int(entry.name)

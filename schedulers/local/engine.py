@@ -100,6 +100,12 @@ def pick_up(db: sqlite3.Connection, hostname: Hostname, *, now: float) -> list[t
     return picked
 
 
+def abandon(db: sqlite3.Connection, hostname: Hostname, *, kept: Collection[tuple[int, int]], now: float) -> None:
+    """What ran on this node, as the first of its nodes, and its daemon knows nothing of any more, is lost."""
+    mine = (task for task in store.active_tasks(db, hostname) if task.state is TaskState.RUNNING and task.nodes[0] == hostname)
+    _lose(db, [task for task in mine if task.key not in kept], now=now)
+
+
 def finish(db: sqlite3.Connection, task: Task, *, exit_code: int, now: float) -> bool:
     """Record how a running task ended. False if that attempt is not the task's any more: it was cancelled, or given up."""
     current = find_task(db, task.job_id, task.index)
@@ -119,9 +125,9 @@ def hold(db: sqlite3.Connection, job_id: int, *, held: bool) -> None:
 def cancel(db: sqlite3.Connection, job_id: int, *, now: float) -> int:
     """End a job's tasks, waiting or running; the nodes' daemons kill what runs. How many there were."""
     find_job(db, job_id)
-    states = [str(state) for state in ENDED]
+    states = [str(state) for state in TaskState if state not in ENDED]
     marks = ",".join("?" for _ in states)
-    query = f"UPDATE tasks SET state = ?, ended_at = ? WHERE job_id = ? AND state NOT IN ({marks})"  # noqa: S608  marks only
+    query = f"UPDATE tasks SET state = ?, ended_at = ? WHERE job_id = ? AND state IN ({marks})"  # noqa: S608  marks only
     return db.execute(query, [str(TaskState.CANCELLED), now, job_id, *states]).rowcount
 
 

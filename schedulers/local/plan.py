@@ -70,22 +70,33 @@ def plan_starts(snapshot: Snapshot, now: float) -> tuple[Start, ...]:
     started: list[Start] = []
     shadow: Shadow | None = None
     running = _running_by_job(snapshot)
+    hopeless: set[tuple[object, ...]] = set()  # rooms only get fuller: what did not fit once does not fit later on
     for job, task in _queue(snapshot, now):
+        asks = _asks(job.spec)
+        if asks in hopeless:
+            continue
         if job.spec.throttle is not None and running.get(job.job_id, 0) >= job.spec.throttle:
             continue
         nodes = _choose(job.spec, rooms.values())
         if nodes is None:
             shadow = shadow or _shadow(job.spec, rooms, snapshot, started, now)
+            hopeless.add(asks)
             continue
         if shadow and now + job.spec.time_limit_s > shadow.at and shadow.nodes & set(nodes):
             nodes = _choose(job.spec, [room for name, room in rooms.items() if name not in shadow.nodes])
             if nodes is None:
+                hopeless.add(asks)
                 continue
         started.append(Start(task=task, nodes=nodes))
         running[job.job_id] = running.get(job.job_id, 0) + 1
         for hostname in nodes:
             rooms[hostname] = _taken(rooms[hostname], job.spec)
     return tuple(started)
+
+
+def _asks(spec: JobSpec) -> tuple[object, ...]:
+    """All that decides where and when a job fits."""
+    return spec.per_node, spec.nodes, spec.exclusive, spec.partition, spec.features, spec.time_limit_s
 
 
 def _queue(snapshot: Snapshot, now: float) -> Iterable[tuple[Job, Task]]:

@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Self, TypeVar
 
@@ -25,7 +27,7 @@ from daemons.model import (
 from schedulers.base import DRAIN_MARK, NodeResult, Outcome, Results, Scheduler
 from schedulers.local import engine, store
 from schedulers.local.plan import blocked_by, is_fresh
-from schedulers.local.values import ACTIVE, Job, JobSpec, LocalNode, Snapshot, Task, TaskState
+from schedulers.local.values import ACTIVE, Job, JobSpec, LocalNode, Snapshot, Task
 
 T = TypeVar("T")
 
@@ -59,7 +61,7 @@ class Local(Scheduler):
 
     async def demand(self) -> tuple[JobDemand, ...]:
         snapshot, now = await self._read(store.read_snapshot), self._clock()
-        return tuple(_demand_of(snapshot, now))
+        return _merged(_demand_of(snapshot, now))
 
     async def nodes(self) -> tuple[Node, ...]:
         snapshot, now = await self._read(store.read_snapshot), self._clock()
@@ -191,18 +193,30 @@ def _sum(specs: Iterable[JobSpec], whole: Shape) -> Shape:
 
 def _demand_of(snapshot: Snapshot, now: float) -> Iterable[JobDemand]:
     """Jobs in the order of their turn; an array is one value for the tasks that may start and one for those that may not yet."""
-    waiting = _count(snapshot.tasks, {TaskState.WAITING})
-    active = _count(snapshot.tasks, ACTIVE)
+    active = Counter(task.job_id for task in snapshot.tasks if task.state in ACTIVE)
     for job in sorted(snapshot.jobs, key=lambda job: (-job.spec.priority, job.submitted_at, job.job_id)):
-        count = waiting.get(job.job_id, 0)
+        count = snapshot.waiting.get(job.job_id, 0)
+        if not count:
+            continue
         blocked = blocked_by(job, snapshot, now)
         may = count
         if job.spec.throttle is not None and blocked is BlockedBy.NOTHING:
-            may = min(count, max(0, job.spec.throttle - active.get(job.job_id, 0)))
+            may = min(count, max(0, job.spec.throttle - active[job.job_id]))
         if may:
             yield _demand(job, may, blocked)
         if count > may:
             yield _demand(job, count - may, BlockedBy.ARRAY_LIMIT)
+
+
+def _merged(demands: Iterable[JobDemand]) -> tuple[JobDemand, ...]:
+    """One value for all that asks for the same with the same priority, at the turn of the oldest."""
+    alike: dict[JobDemand, list[JobDemand]] = {}
+    for demand in demands:
+        alike.setdefault(replace(demand, jobs=(), count=0, submitted_at=0.0), []).append(demand)
+    return tuple(
+        replace(same[0], jobs=tuple(job for one in same for job in one.jobs), count=sum(one.count for one in same))
+        for same in alike.values()
+    )
 
 
 def _demand(job: Job, count: int, blocked: BlockedBy) -> JobDemand:
@@ -223,14 +237,6 @@ def _demand(job: Job, count: int, blocked: BlockedBy) -> JobDemand:
         blocked_by=blocked,
         reason="" if blocked is BlockedBy.NOTHING else blocked.value,
     )
-
-
-def _count(tasks: Iterable[Task], states: Collection[TaskState]) -> dict[int, int]:
-    counts: dict[int, int] = {}
-    for task in tasks:
-        if task.state in states:
-            counts[task.job_id] = counts.get(task.job_id, 0) + 1
-    return counts
 
 
 def _job_id(task: Task) -> JobId:

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,10 @@ CREATE TABLE IF NOT EXISTS tasks (
     job_id INTEGER NOT NULL REFERENCES jobs, task_index INTEGER NOT NULL, state TEXT NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0, nodes TEXT NOT NULL DEFAULT '[]', started_at REAL, ended_at REAL,
     exit_code INTEGER, PRIMARY KEY (job_id, task_index));
-CREATE INDEX IF NOT EXISTS tasks_by_state ON tasks (state);
+CREATE INDEX IF NOT EXISTS tasks_by_state ON tasks (state, job_id, task_index);
 """
+_IN_STATE = "SELECT * FROM tasks WHERE state = ?"
+_AT_ONCE = 100  # of one job; more where there are more CPUs
 
 
 def create(file: Path, limits: Limits | None = None) -> None:
@@ -58,21 +60,37 @@ def transaction(db: sqlite3.Connection, *, writes: bool = True) -> Iterator[sqli
 
 def read_snapshot(db: sqlite3.Connection) -> Snapshot:
     """Everything that is not over, and what is known of the rest."""
-    unfinished = f"SELECT job_id FROM tasks WHERE state NOT IN ({_marks(ENDED)})"  # noqa: S608  marks only
-    states = [str(state) for state in ENDED]
-    jobs = db.execute(f"SELECT * FROM jobs WHERE job_id IN ({unfinished})", states)  # noqa: S608
-    tasks = db.execute(f"SELECT * FROM tasks WHERE state NOT IN ({_marks(ENDED)})", states)  # noqa: S608
-    wanted = [parse_job(row) for row in jobs]
-    named = frozenset[int]().union(*(job.spec.after_ok | job.spec.after_any for job in wanted))
+    nodes = read_nodes(db)
+    waiting = count_waiting(db)
+    at_once = max(_AT_ONCE, sum(node.shape.cpus for node in nodes))
+    active = [parse_task(row) for state in ACTIVE for row in db.execute(_IN_STATE, [str(state)])]
+    jobs = [_job(db, job_id) for job_id in sorted({*waiting, *(task.job_id for task in active)})]
+    named = frozenset[int]().union(*(job.spec.after_ok | job.spec.after_any for job in jobs))
     ended, ended_well = _ended(db, named)
     return Snapshot(
-        jobs=tuple(wanted),
-        tasks=tuple(map(parse_task, tasks)),
-        nodes=read_nodes(db),
+        jobs=tuple(jobs),
+        tasks=(*active, *(task for job_id in waiting for task in _next_tasks(db, job_id, at_once))),
+        waiting=waiting,
+        nodes=nodes,
         ended=ended,
         ended_well=ended_well,
         limits=read_limits(db),
     )
+
+
+def count_waiting(db: sqlite3.Connection) -> dict[int, int]:
+    """How many tasks of each job wait; jobs without one are left out."""
+    query = "SELECT job_id, COUNT(*) AS tasks FROM tasks WHERE state = ? GROUP BY job_id"
+    return {row["job_id"]: row["tasks"] for row in db.execute(query, [str(TaskState.WAITING)])}
+
+
+def _next_tasks(db: sqlite3.Connection, job_id: int, at_once: int) -> Iterator[Task]:
+    query = f"{_IN_STATE} AND job_id = ? ORDER BY task_index LIMIT ?"
+    return map(parse_task, db.execute(query, [str(TaskState.WAITING), job_id, at_once]))
+
+
+def _job(db: sqlite3.Connection, job_id: int) -> Job:
+    return parse_job(db.execute("SELECT * FROM jobs WHERE job_id = ?", [job_id]).fetchone())
 
 
 def read_nodes(db: sqlite3.Connection) -> tuple[LocalNode, ...]:
@@ -86,23 +104,20 @@ def read_limits(db: sqlite3.Connection) -> Limits:
 
 def active_tasks(db: sqlite3.Connection, hostname: Hostname) -> list[Task]:
     """The tasks that occupy this node."""
-    rows = db.execute(f"SELECT * FROM tasks WHERE state IN ({_marks(ACTIVE)})", [str(state) for state in ACTIVE])  # noqa: S608
+    rows = (row for state in ACTIVE for row in db.execute(f"{_IN_STATE} AND nodes LIKE ?", [str(state), f'%"{hostname}"%']))
     return [task for task in map(parse_task, rows) if hostname in task.nodes]
 
 
 def _ended(db: sqlite3.Connection, job_ids: frozenset[int]) -> tuple[frozenset[int], frozenset[int]]:
     ended, well = set(), set()
     for job_id in job_ids:
-        states = {TaskState(row["state"]) for row in db.execute("SELECT state FROM tasks WHERE job_id = ?", [job_id])}
+        rows = db.execute("SELECT DISTINCT state FROM tasks WHERE job_id = ?", [job_id])
+        states = {TaskState(row["state"]) for row in rows}
         if states <= ENDED:
             ended.add(job_id)
         if states == {TaskState.DONE}:
             well.add(job_id)
     return frozenset(ended), frozenset(well)
-
-
-def _marks(values: Iterable[object]) -> str:
-    return ",".join("?" for _ in values)
 
 
 def render_shape(shape: Shape) -> str:

@@ -1,5 +1,6 @@
 """What the local scheduler speaks of: jobs, their tasks, and nodes. Times are seconds since the epoch, told by the caller."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -93,10 +94,13 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """The whole state at one moment. `tasks` of jobs that have ended are left out."""
+    """The whole state at one moment. `tasks` are those that run, and of each job the next of those that wait: as many as could
+    start at once. `waiting` counts them all.
+    """
 
     jobs: tuple[Job, ...]
     tasks: tuple[Task, ...]
+    waiting: Mapping[int, int]  # by job
     nodes: tuple[LocalNode, ...]
     ended_well: frozenset[int]  # ids of jobs all of whose tasks are done
     ended: frozenset[int]  # ids of jobs all of whose tasks have ended somehow

@@ -1,4 +1,5 @@
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -10,18 +11,24 @@ from pathlib import Path
 import pytest
 
 from daemons.model import FleetName, Hostname, InstanceId, NodeSpec, Shape
-from sandbox.local import NODE_MARK, kill_marked
+from sandbox.local import NODE_MARK
 from schedulers.local import Local, LocalSettings, engine, store
+from schedulers.local.processes import kill_marked
 from schedulers.local.values import JobSpec, Limits, Task
 
 
 class Cluster:
     """A file, and real node daemons on demand. It looks at the file itself, never through the plugin."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, create: bool = True) -> None:
         self.directory = directory
         self.file = directory / "local.db"
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
+        directory.mkdir(exist_ok=True)
+        if create:
+            self.create()
+
+    def create(self) -> None:
         store.create(self.file, Limits(silent_after_s=2.0, down_after_s=3.0))
 
     def db(self) -> "closing[sqlite3.Connection]":
@@ -29,7 +36,18 @@ class Cluster:
 
     def boot(self, name: str) -> None:
         argv = [sys.executable, "-m", "schedulers.local.node", "--file", str(self.file), "--name", name]
-        self.daemons[name] = subprocess.Popen(argv, env={**os.environ, NODE_MARK: f"{self.directory}/{name}"})
+        with (self.directory / f"{name}.said").open("ab") as said:
+            self.daemons[name] = subprocess.Popen(argv, stderr=said, env={**os.environ, NODE_MARK: f"{self.directory}/{name}"})
+
+    def said(self, name: str) -> str:
+        """What the daemon complained of."""
+        return (self.directory / f"{name}.said").read_text()
+
+    def crash(self, name: str) -> None:
+        """The daemon is gone from one moment to the next; the machine is not."""
+        daemon = self.daemons.pop(name)
+        daemon.kill()
+        daemon.wait()
 
     def kill(self, name: str) -> None:
         """The machine is gone: neither the daemon nor its jobs say goodbye."""
@@ -57,6 +75,7 @@ class Cluster:
 
     def stop(self) -> None:
         for name in list(self.daemons):
+            self.daemons[name].send_signal(signal.SIGCONT)
             self.daemons[name].terminate()
             self.daemons[name].wait(20)
             kill_marked(f"{NODE_MARK}={self.directory}/{name}")

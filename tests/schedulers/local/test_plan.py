@@ -1,3 +1,4 @@
+from collections import Counter
 from dataclasses import replace
 
 from hypothesis import given
@@ -36,7 +37,16 @@ def snapshot(*jobs: Job, nodes: list[LocalNode], running: dict[int, tuple[str, .
             if on is not None:
                 task = replace(task, state=TaskState.RUNNING, nodes=tuple(map(Hostname, on)), started_at=NOW)
             tasks.append(task)
-    return Snapshot(jobs=jobs, tasks=tuple(tasks), nodes=tuple(nodes), ended=frozenset(), ended_well=frozenset(), limits=Limits())
+    waiting = [task.job_id for task in tasks if task.state is TaskState.WAITING]
+    return Snapshot(
+        jobs=jobs,
+        tasks=tuple(tasks),
+        waiting=Counter(waiting),
+        nodes=tuple(nodes),
+        ended=frozenset(),
+        ended_well=frozenset(),
+        limits=Limits(),
+    )
 
 
 def started(starts: tuple[Start, ...]) -> dict[int, tuple[str, ...]]:
@@ -126,6 +136,40 @@ def test_nothing_is_ever_oversubscribed_and_held_jobs_never_start(asked: list[tu
     for start in starts:
         assert len(set(start.nodes)) == by_id[start.task.job_id].nodes
         assert not by_id[start.task.job_id].held
+
+
+arrays = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(1, 3), st.integers(1, 6), st.none() | st.integers(1, 3), st.integers(1, 2)),
+    max_size=8,
+)
+
+
+@given(arrays, st.lists(st.integers(0, 4), max_size=4))
+def test_arrays_keep_to_their_throttle_and_no_gpu_is_given_twice(asked: list[tuple[int, ...]], gpus: list[int]) -> None:
+    all_jobs = tuple(
+        job(
+            number,
+            per_node=Shape(cpus=1, gpus=gpu),
+            nodes=wide,
+            array=tuple(range(1, size + 1)),
+            throttle=throttle,
+            time_limit_s=limit,
+        )
+        for number, (gpu, wide, size, throttle, limit) in enumerate(asked, start=1)
+    )
+    nodes = [node(number, gpus=held) for number, held in enumerate(gpus, start=1)]
+    starts = plan_starts(snapshot(*all_jobs, nodes=nodes), NOW)
+    assert len({start.task.key for start in starts}) == len(starts)
+    by_id = {each.job_id: each.spec for each in all_jobs}
+    for each in nodes:
+        here = [by_id[start.task.job_id].per_node for start in starts if each.hostname in start.nodes]
+        assert sum(shape.gpus for shape in here) <= each.shape.gpus
+        assert sum(shape.cpus for shape in here) <= each.shape.cpus
+    for job_id, spec in by_id.items():
+        mine = [start for start in starts if start.task.job_id == job_id]
+        assert spec.throttle is None or len(mine) <= spec.throttle
+        assert all(len(set(start.nodes)) == spec.nodes for start in mine)
+        assert [start.task.index for start in mine] == sorted(start.task.index for start in mine)
 
 
 @given(jobs)

@@ -122,6 +122,25 @@ async def test_every_kind_of_waiting_is_told_with_its_reason(scheduler: Local, c
     assert (first.per_task, first.features) == (Shape(cpus=2, memory_mib=100), (frozenset({"c5"}),))
 
 
+async def test_jobs_that_ask_for_the_same_are_one_value_at_the_turn_of_the_oldest(scheduler: Local, cluster: Cluster) -> None:
+    small = [cluster.submit() for _ in range(3)]
+    large = cluster.submit(per_node=Shape(cpus=4), priority=7)
+    small.append(cluster.submit(array=(1, 2)))
+    seen = [(demand.jobs, demand.count, demand.priority) for demand in await scheduler.demand()]
+    assert seen == [((JobId(str(large)),), 1, 7), (tuple(JobId(str(job)) for job in small), 5, 0)]
+
+
+async def test_a_hundred_thousand_waiting_tasks_are_one_value_and_start_in_order(scheduler: Local, cluster: Cluster) -> None:
+    job_id = cluster.submit(array=tuple(range(1, 100_001)))
+    await scheduler.register([spec("n1", cpus=3)])
+    with cluster.db() as db, store.transaction(db):
+        engine.beat(db, N1, now=time.time())
+        engine.advance(db, now=time.time())
+        assert [task.index for task in store.active_tasks(db, N1)] == [1, 2, 3]
+    [demand] = await scheduler.demand()
+    assert (demand.jobs, demand.count) == ((JobId(str(job_id)),), 99_997)
+
+
 async def test_what_no_advertised_shape_could_ever_run_is_rejected_and_many_nodes_are_not(
     scheduler: Local, cluster: Cluster
 ) -> None:
