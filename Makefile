@@ -6,7 +6,7 @@ PYTHON ?= python3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup schedulers demo test check format lock clean
+.PHONY: help setup schedulers demo test check bench format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,11 @@ check: $(STAMP) ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+bench: setup ## measure what is promised (ARGS="--json")
+	@for name in $(patsubst benchmarks/%.py,%,$(filter-out %/__init__.py %/report.py,$(wildcard benchmarks/*.py))); do \
+		$(BIN)/python -m benchmarks.$$name $(ARGS) || failed=1; \
+	done; test -z "$$failed"
 
 format: $(STAMP) ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
