@@ -16,12 +16,13 @@ from typing import Annotated, Any
 import typer
 
 from daemons.cli.common import JsonOption, print_rows
-from daemons.errors import HeadnodeError, SchedulerUnavailable
+from daemons.errors import HeadnodeError, InvalidValue, SchedulerUnavailable
 from daemons.model import Hostname, Shape
+from daemons.names import parse_hostname
 from schedulers.local import engine, store
 from schedulers.local.node import run as run_node
 from schedulers.local.plan import blocked_by, is_fresh
-from schedulers.local.values import ENDED, Job, JobSpec, Limits, LocalNode, Task, TaskState
+from schedulers.local.values import DEFAULT_TIME_LIMIT_S, ENDED, Job, JobSpec, Limits, LocalNode, Task, TaskState
 
 app = typer.Typer(name="local", help="A small batch scheduler in one file.", no_args_is_help=True)
 
@@ -57,9 +58,9 @@ def submit(  # noqa: PLR0917  each is an option of the command line
     after: Annotated[list[int] | None, typer.Option(help="Start once this job has ended well; may be repeated.")] = None,
     after_any: Annotated[list[int] | None, typer.Option(help="Start once this job has ended somehow; may be repeated.")] = None,
     begin: Annotated[datetime | None, typer.Option(help="Start no earlier.")] = None,
-    time_limit_s: Annotated[float, typer.Option(min=1, help="It is killed after so many seconds.")] = JobSpec(
-        name="", script=""
-    ).time_limit_s,
+    time_limit_s: Annotated[
+        float, typer.Option("--time-limit", "--time-limit-s", min=1, help="It is killed after so many seconds.")
+    ] = DEFAULT_TIME_LIMIT_S,
     no_requeue: Annotated[bool, typer.Option("--no-requeue", help="Do not run it again when its node is lost.")] = False,
     output: Annotated[Path | None, typer.Option(help="Append what it prints to this file.")] = None,
     as_json: JsonOption = False,
@@ -85,7 +86,7 @@ def submit(  # noqa: PLR0917  each is an option of the command line
         requeue=not no_requeue,
         output=str(output.resolve()) if output else "",
     )
-    with _changing(file) as db:
+    with _opened(file) as db:
         job_id = engine.submit(db, spec, now=time.time())
         engine.advance(db, now=time.time())
     typer.echo(json.dumps({"job_id": job_id}) if as_json else job_id)
@@ -98,7 +99,7 @@ def queue(
     as_json: JsonOption = False,
 ) -> None:
     """List the jobs that wait or run."""
-    with _changing(file) as db:
+    with _opened(file, writes=False) as db:
         jobs, tasks, snapshot = engine.jobs_of(db), engine.tasks_of(db), store.read_snapshot(db)
     shown = [task for task in tasks if show_all or task.state not in ENDED]
     waits_for = {job.job_id: str(blocked_by(job, snapshot, time.time())) for job in snapshot.jobs}
@@ -109,7 +110,7 @@ def queue(
 @app.command()
 def nodes(file: FileOption, as_json: JsonOption = False) -> None:
     """List the registered nodes."""
-    with _changing(file) as db:
+    with _opened(file, writes=False) as db:
         rows = [_describe_node(db, node) for node in store.read_nodes(db)]
     print_rows(rows, ["node", "address", "state", "cpus", "memory_mib", "gpus", "jobs", "reason"], as_json=as_json)
 
@@ -117,7 +118,7 @@ def nodes(file: FileOption, as_json: JsonOption = False) -> None:
 @app.command()
 def job(file: FileOption, job_id: int, as_json: JsonOption = False) -> None:
     """Everything known of one job."""
-    with _changing(file) as db:
+    with _opened(file, writes=False) as db:
         found, tasks = engine.find_job(db, job_id), engine.tasks_of(db, [job_id])
     if not as_json:
         typer.echo(f"job {job_id} ({found.spec.name}), submitted {datetime.fromtimestamp(found.submitted_at).astimezone():%F %T}")
@@ -142,20 +143,23 @@ def job(file: FileOption, job_id: int, as_json: JsonOption = False) -> None:
 @app.command()
 def node(file: FileOption, name: Annotated[str, typer.Option(help="The node's host name; else this machine's.")] = "") -> None:
     """Run the daemon of one node, in the foreground, until it is told to end."""
-    run_node(file, Hostname(name or os.uname().nodename.split(".")[0].lower()))
+    try:
+        run_node(file, _parse_node(name or os.uname().nodename))
+    except HeadnodeError as err:
+        _fail(err)
 
 
 @app.command()
 def hold(file: FileOption, job_id: int) -> None:
     """Keep what waits of a job from starting."""
-    with _changing(file) as db:
+    with _opened(file) as db:
         engine.hold(db, job_id, held=True)
 
 
 @app.command()
 def release(file: FileOption, job_id: int) -> None:
     """Let a held job start."""
-    with _changing(file) as db:
+    with _opened(file) as db:
         engine.hold(db, job_id, held=False)
         engine.advance(db, now=time.time())
 
@@ -163,7 +167,7 @@ def release(file: FileOption, job_id: int) -> None:
 @app.command()
 def cancel(file: FileOption, job_id: int) -> None:
     """End a job, waiting or running."""
-    with _changing(file) as db:
+    with _opened(file) as db:
         ended = engine.cancel(db, job_id, now=time.time())
     if not ended:
         typer.echo(f"job {job_id} had ended already", err=True)
@@ -172,15 +176,15 @@ def cancel(file: FileOption, job_id: int) -> None:
 @app.command()
 def drain(file: FileOption, name: str, reason: Annotated[str, typer.Option(help="Why; nodes shows it.")]) -> None:
     """Let no new job start on a node. headnode leaves it alone until it is resumed."""
-    with _changing(file) as db:
-        _known(engine.set_drain(db, Hostname(name), reason), name)
+    with _opened(file) as db:
+        _known(engine.set_drain(db, _parse_node(name), reason), name)
 
 
 @app.command()
 def resume(file: FileOption, name: str) -> None:
     """Let jobs start on a drained node again."""
-    with _changing(file) as db:
-        _known(engine.set_drain(db, Hostname(name), None), name)
+    with _opened(file) as db:
+        _known(engine.set_drain(db, _parse_node(name), None), name)
         engine.advance(db, now=time.time())
 
 
@@ -197,7 +201,7 @@ def parse_array(text: str) -> tuple[tuple[int, ...], int | None]:
         first, last = int(match[1]), int(match[2] or match[1])
         indices += range(first, last + 1, int(match[3] or 1))
     unique = tuple(sorted(set(indices)))
-    if not unique or unique[0] < 1 or len(unique) > LONGEST_ARRAY or (limit and not limit.isdecimal()) or limit == "0":
+    if not unique or unique[0] < 1 or len(unique) > LONGEST_ARRAY or (limit and not re.fullmatch(r"0*[1-9]\d{0,5}", limit)):
         raise typer.BadParameter(f"--array {text}: wants indices from 1 on, at most {LONGEST_ARRAY}, and %n with n from 1 on")
     return unique, int(limit) if limit else None
 
@@ -205,18 +209,25 @@ def parse_array(text: str) -> tuple[tuple[int, ...], int | None]:
 def _script(command: list[str]) -> str:
     """A file's text, or a script that becomes the command."""
     if len(command) == 1 and Path(command[0]).is_file():
-        text = Path(command[0]).read_text()
+        text = os.fsdecode(Path(command[0]).read_bytes())  # a script may hold bytes that are no text
         if not text.startswith("#!"):
             raise typer.BadParameter(f"{command[0]} does not begin with #! and an interpreter")
         return text
     return f"#!/bin/sh\nexec {shlex.join(command)}\n"
 
 
+def _parse_node(name: str) -> Hostname:
+    try:
+        return parse_hostname(name)
+    except InvalidValue as err:
+        raise typer.BadParameter(str(err)) from err
+
+
 @contextlib.contextmanager
-def _changing(file: Path) -> Iterator[sqlite3.Connection]:
+def _opened(file: Path, *, writes: bool = True) -> Iterator[sqlite3.Connection]:
     """One transaction on the file. Its errors end the command with code 1, saying what to do."""
     try:
-        with contextlib.closing(store.connect(file, timeout_s=10)) as db, store.transaction(db):
+        with contextlib.closing(store.connect(file, timeout_s=10)) as db, store.transaction(db, writes=writes):
             yield db
     except sqlite3.Error as err:
         _fail(SchedulerUnavailable(f"{file}: {err}", hint=f"headnode local init --file {file} makes it"))
@@ -252,8 +263,12 @@ def _describe(found: Job, task: Task, waits_for: str) -> dict[str, Any]:
 
 def _describe_node(db: sqlite3.Connection, found: LocalNode) -> dict[str, Any]:
     jobs = [f"{task.job_id}_{task.index}" if task.index else str(task.job_id) for task in store.active_tasks(db, found.hostname)]
-    up = is_fresh(found, store.read_limits(db), time.time())
-    state = "awaited" if found.heartbeat_at is None else "up" if up else "silent"
+    limits, now = store.read_limits(db), time.time()
+    state = "up" if is_fresh(found, limits, now) else "silent"
+    if found.heartbeat_at is None:
+        state = "awaited"
+    elif now - found.heartbeat_at > limits.down_after_s:
+        state = "down"
     return {
         "node": found.hostname,
         "address": found.address,

@@ -1,4 +1,5 @@
 import json
+import os
 import re
 from pathlib import Path
 
@@ -87,6 +88,10 @@ def test_nodes_are_listed_drained_and_resumed(file: Path) -> None:
         (["submit", "--after", "77", "--", "true"], 1, "there is no such job"),
         (["submit", "--cpus", "none", "--", "true"], 2, "as an integer"),
         (["job", "77"], 1, "there is no job 77"),
+        (["submit", "--array", "1-3%0", "--", "true"], 2, "wants indices from 1 on"),
+        (["submit", "--time-limit", "0", "--", "true"], 2, "greater than or equal to 1"),
+        (["drain", "no such;node", "--reason", "x"], 2, "is not a host name"),
+        (["node", "--name", "../n1"], 2, "is not a host name"),
         (["nonsense"], 2, "No such command"),
     ],
 )
@@ -100,6 +105,28 @@ def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
     result = runner.invoke(app, ["local", "queue", "--file", str(tmp_path / "nothing.db")])
     assert result.exit_code == 1
     assert "headnode local init" in result.output.replace("\n", " ")
+
+
+def test_reading_goes_on_while_somebody_changes_the_file(file: Path) -> None:
+    said(file, "submit", "--name", "mine", "--", "true")
+    db = store.connect(file, timeout_s=1)
+    with store.transaction(db):
+        assert "mine" in said(file, "queue")
+        assert "n1" in said(file, "nodes")
+        assert "mine" in said(file, "job", "1")
+    db.close()
+
+
+def test_a_script_file_is_kept_byte_for_byte_and_must_name_its_interpreter(file: Path, tmp_path: Path) -> None:
+    script = tmp_path / "job.sh"
+    script.write_bytes(b"#!/bin/sh\r\nprintf '\xff'\n")
+    assert told(file, "submit", "--time-limit", "90", str(script)) == {"job_id": 1}
+    db = store.connect(file, timeout_s=1)
+    spec = engine.find_job(db, 1).spec
+    db.close()
+    assert (os.fsencode(spec.script), spec.time_limit_s, spec.name) == (script.read_bytes(), 90.0, "job.sh")
+    script.write_bytes(b"echo\n")
+    assert "#! and an interpreter" in re.sub(r"[\s│]+", " ", said(file, "submit", str(script), code=2))
 
 
 @pytest.mark.parametrize(
