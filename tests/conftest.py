@@ -1,10 +1,10 @@
 """What concerns the whole run: tests with real schedulers live in a network of their own."""
 
-import os
-
 import pytest
 
 from sandbox.world import World, enter_private_world
+
+pytest_plugins = ["tests.slurm_fixtures"]
 
 _WORLD = pytest.StashKey[World]()
 _NEED_A_WORLD = ("slurm", "e2e")
@@ -20,10 +20,3 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def world(pytestconfig: pytest.Config) -> World:
     """The world that this run lives in."""
     return pytestconfig.stash.get(_WORLD, World(isolated=False, reason="no selected test asked for one"))
-
-
-def skip_or_fail(reason: str) -> None:
-    """Skip with the reason; where everything is supposed to be installed (CI=true), fail with it."""
-    if os.environ.get("CI", "").lower() in ("true", "1"):
-        pytest.fail(f"this must run in CI: {reason}")
-    pytest.skip(reason)

@@ -145,6 +145,10 @@ class SlurmCluster:
         """The machine is gone: slurmd, its steps and their jobs at once, and its address is free. Repeatable."""
         self._machines.kill(instance_id)
 
+    def announce_to(self, announce: Callable[[EmulatedInstance], None] | None) -> None:
+        """From now on tell this one when a machine has booted."""
+        self._machines.announce = announce
+
     def clear_machines(self) -> None:
         """Every machine is gone; the controller goes on."""
         self._machines.kill_all()

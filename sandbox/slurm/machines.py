@@ -167,13 +167,15 @@ class Machines:
 
     def _strays(self, slot: Slot) -> Iterator[int]:
         """What a slurmd leaves: steps, known by their log file, and jobs, which Slurm tells the node's name."""
-        marks = {f"{name}={value}".encode() for name, value in self.environment.items() if name.startswith("HEADNODE_")}
-        marks |= {f"SLURMD_NODENAME={slot.hostname}".encode(), f"SLURM_CONF={self.layout.conf}".encode()}
+        node = f"SLURMD_NODENAME={slot.hostname}".encode()
+        ours = f"SLURM_CONF={self.layout.directory}/".encode()
         log = str(self.layout.directory / "log" / f"{slot.hostname}.log")
         for entry in Path("/proc").iterdir():
             if entry.name.isdecimal():
                 with contextlib.suppress(OSError):  # it ended meanwhile, or is somebody else's
-                    if marks <= set((entry / "environ").read_bytes().split(b"\0")) or _writes_to(entry, log):
+                    environment = (entry / "environ").read_bytes().split(b"\0")
+                    of_node = node in environment and any(word.startswith(ours) for word in environment)
+                    if of_node or _writes_to(entry, log):
                         yield int(entry.name)
 
 

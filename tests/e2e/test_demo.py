@@ -14,6 +14,7 @@ import pytest
 
 from sandbox.slurm import can_run
 from sandbox.world import World
+from tests.needs import skip_or_fail
 
 DEMO_S = 360
 BEFORE = "HEADNODE_E2E"  # marks every process of one test, so that those left behind are found
@@ -23,11 +24,8 @@ pytestmark = pytest.mark.e2e
 
 def needs_slurm() -> None:
     """Skip, saying why, where Slurm cannot run; with CI=true that is a failure."""
-    reason = can_run(World(isolated=os.geteuid() == 0, reason="not root"))
-    if reason and os.environ.get("CI") == "true":
-        pytest.fail(f"a real Slurm has to run here: {reason}")
-    if reason:
-        pytest.skip(f"a real Slurm cannot run here: {reason}")
+    if reason := can_run(World(isolated=os.geteuid() == 0, reason="not root")):
+        skip_or_fail(f"a real Slurm cannot run here: {reason}")
 
 
 class Demos:
