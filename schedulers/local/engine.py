@@ -8,7 +8,7 @@ from dataclasses import replace
 from daemons.errors import SchedulerRefused
 from daemons.model import FleetSpec, Hostname, NodeSpec
 from schedulers.local import store
-from schedulers.local.plan import Room, fits, plan_starts
+from schedulers.local.plan import Room, fits, is_down, plan_starts
 from schedulers.local.values import ACTIVE, ENDED, Job, JobSpec, LocalNode, Task, TaskState
 
 
@@ -55,7 +55,7 @@ def advance(db: sqlite3.Connection, *, now: float) -> None:
     """Give up lost nodes, then start what can start. Anybody may call it at any time."""
     limits = store.read_limits(db)
     for node in store.read_nodes(db):
-        if node.heartbeat_at is not None and now - node.heartbeat_at > limits.down_after_s:
+        if is_down(node, limits, now):
             _lose(db, store.active_tasks(db, node.hostname), now=now)
     for start in plan_starts(store.read_snapshot(db), now):
         nodes = json.dumps(start.nodes)

@@ -116,7 +116,7 @@ class NodeDaemon:
             if now > running.ends_at and not running.timed_out:
                 running.timed_out = True
                 _kill(running.process)
-            if running.process.poll() is not None:
+            if _has_ended(running.process):
                 ended.append(key)
         if ended:
             with store.transaction(db):
@@ -194,6 +194,17 @@ def _opened(output: str) -> Iterator[IO[bytes] | int]:
         return
     with Path(output).open("ab") as file:
         yield file
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Has the script ended? If so, what it left in the background ends with it: the node's room is about to be given away."""
+    if process.returncode is not None:
+        return True
+    if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        return False
+    _kill(process)  # before it is reaped: nobody else can have its id yet
+    process.wait()
+    return True
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -38,6 +38,17 @@ def is_fresh(node: LocalNode, limits: Limits, now: float) -> bool:
     return node.heartbeat_at is not None and now - node.heartbeat_at <= limits.silent_after_s
 
 
+def is_down(node: LocalNode, limits: Limits, now: float) -> bool:
+    """Has its daemon been silent for so long that what ran there is lost?"""
+    return node.heartbeat_at is not None and now - node.heartbeat_at > limits.down_after_s
+
+
+def has_lost_tasks(snapshot: Snapshot, now: float) -> bool:
+    """Do tasks still count as running on a node that is down?"""
+    down = {node.hostname for node in snapshot.nodes if is_down(node, snapshot.limits, now)}
+    return any(task.state in ACTIVE and down.intersection(task.nodes) for task in snapshot.tasks)
+
+
 def less(one: Shape, other: Shape) -> Shape:
     """What is left of `one`; negative amounts mean that it does not fit."""
     return replace(one, cpus=one.cpus - other.cpus, memory_mib=one.memory_mib - other.memory_mib, gpus=one.gpus - other.gpus)

@@ -26,7 +26,7 @@ from daemons.model import (
 )
 from schedulers.base import DRAIN_MARK, NodeResult, Outcome, Results, Scheduler
 from schedulers.local import engine, store
-from schedulers.local.plan import blocked_by, is_fresh
+from schedulers.local.plan import blocked_by, has_lost_tasks, is_down, is_fresh
 from schedulers.local.values import ACTIVE, Job, JobSpec, LocalNode, Snapshot, Task
 
 T = TypeVar("T")
@@ -60,11 +60,12 @@ class Local(Scheduler):
         return cls(settings, clock=time.time)
 
     async def demand(self) -> tuple[JobDemand, ...]:
-        snapshot, now = await self._read(store.read_snapshot), self._clock()
-        return _merged(_demand_of(snapshot, now))
+        now = self._clock()
+        return _merged(_demand_of(await self._observe(now), now))
 
     async def nodes(self) -> tuple[Node, ...]:
-        snapshot, now = await self._read(store.read_snapshot), self._clock()
+        now = self._clock()
+        snapshot = await self._observe(now)
         return tuple(_node_of(node, snapshot, now) for node in snapshot.nodes)
 
     async def jobs_on(self, hostnames: Collection[Hostname]) -> Mapping[Hostname, frozenset[JobId]]:
@@ -101,6 +102,11 @@ class Local(Scheduler):
     async def advertise(self, fleets: Sequence[FleetSpec]) -> None:
         await self._change(lambda db: engine.advertise(db, fleets))
 
+    async def _observe(self, now: float) -> Snapshot:
+        """The state as it is now. What a lost node ran is given up first: no daemon may be left that would do it."""
+        snapshot = await self._read(store.read_snapshot)
+        return await self._change(lambda db: _advanced(db, now)) if has_lost_tasks(snapshot, now) else snapshot
+
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         return await asyncio.to_thread(self._work, work, writes=False)
 
@@ -121,6 +127,11 @@ class Local(Scheduler):
                 hint="headnode local init makes the file; restore it from a backup if it is damaged",
                 file=str(file),
             ) from err
+
+
+def _advanced(db: sqlite3.Connection, now: float) -> Snapshot:
+    engine.advance(db, now=now)
+    return store.read_snapshot(db)
 
 
 def _register(db: sqlite3.Connection, spec: NodeSpec, now: float) -> NodeResult:
@@ -171,7 +182,7 @@ def _states(node: LocalNode, *, busy: bool, snapshot: Snapshot, now: float) -> f
         states.add(NodeState.DRAIN)
     if node.heartbeat_at is None:
         states.add(NodeState.AWAITED)
-    elif now - node.heartbeat_at > snapshot.limits.down_after_s:
+    elif is_down(node, snapshot.limits, now):
         states.add(NodeState.DOWN)
     elif not is_fresh(node, snapshot.limits, now):
         states.add(NodeState.SILENT)

@@ -1,6 +1,7 @@
 """The SQLite file: its tables, its transactions, and rows as values. Whoever opens it sees and changes one consistent state."""
 
 import contextlib
+import functools
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -135,12 +136,17 @@ def render_spec(spec: JobSpec) -> str:
 
 
 def parse_job(row: sqlite3.Row) -> Job:
-    fields: dict[str, Any] = json.loads(row["spec"])
+    return Job(job_id=row["job_id"], spec=_parse_spec(row["spec"]), submitted_at=row["submitted_at"])
+
+
+@functools.lru_cache(maxsize=1024)  # every look at the queue reads the same specs again, and repeated jobs share one
+def _parse_spec(text: str) -> JobSpec:
+    fields: dict[str, Any] = json.loads(text)
     fields["per_node"] = parse_shape(json.dumps(fields["per_node"]))
     fields["array"] = tuple(fields["array"])
     for name in ("features", "after_ok", "after_any"):
         fields[name] = frozenset(fields[name])
-    return Job(job_id=row["job_id"], spec=JobSpec(**fields), submitted_at=row["submitted_at"])
+    return JobSpec(**fields)
 
 
 def parse_task(row: sqlite3.Row) -> Task:

@@ -65,3 +65,12 @@ def test_a_dependency_waits_for_a_good_end(cluster: Cluster) -> None:
     registered(cluster, "n1")
     cluster.until(lambda: cluster.states(after_good) + cluster.states(after_any) == ["done", "done"], "done")
     assert cluster.states(after_bad) == ["waiting"]
+
+
+def test_what_a_job_left_in_the_background_ends_with_its_script(cluster: Cluster, tmp_path: Path) -> None:
+    registered(cluster, "n1")
+    pids = tmp_path / "pids"
+    job = cluster.submit(f"sleep 600 & echo $! > {pids}")
+    cluster.until(lambda: cluster.states(job) == ["done"], "done")
+    child = Path("/proc") / pids.read_text().strip()
+    cluster.until(lambda: not child.exists() or "Z" in (child / "stat").read_text().split()[2], "ended")

@@ -182,6 +182,24 @@ async def test_a_lost_nodes_jobs_run_again_or_were_killed_and_their_attempts_are
     assert states[N1] == {NodeState.DOWN}
 
 
+async def test_the_jobs_of_the_last_node_wait_again_though_no_daemon_is_left_to_notice(
+    scheduler: Local, cluster: Cluster
+) -> None:
+    await up(scheduler, cluster, "n1")
+    again, once = cluster.submit("sleep 600"), cluster.submit("sleep 600", requeue=False)
+    cluster.until(lambda: cluster.states(again) + cluster.states(once) == ["running", "running"], "running")
+    cluster.kill("n1")
+    deadline = time.monotonic() + 30
+    while not (demand := await scheduler.demand()):
+        assert time.monotonic() < deadline, "the job never waits again"
+        await asyncio.sleep(0.05)
+    assert [(each.jobs, each.blocked_by) for each in demand] == [((JobId(str(again)),), BlockedBy.NOTHING)]
+    assert (cluster.states(again), cluster.states(once)) == (["waiting"], ["killed"])
+    [node] = await scheduler.nodes()
+    assert node.states == {NodeState.DOWN}
+    assert not node.jobs
+
+
 async def test_a_node_that_stops_beating_is_silent_before_it_is_down(cluster: Cluster) -> None:
     now = [1000.0]
     scheduler = Local(LocalSettings(file=cluster.file), clock=lambda: now[0])
