@@ -1,5 +1,10 @@
 """Which waiting jobs go where. Shared: jobwatcher asks for capacity by it, nodewatcher keeps what it is about to use."""
 
-from daemons.packing.pack import Packing, Placement, needed_hostnames, pack
+from daemons.packing.answers import Placement
+from daemons.packing.expander import Expander, PackOptions
+from daemons.packing.pack import Packing, needed_hostnames, pack
+from daemons.packing.rooms import Kind
+from daemons.packing.stops import Use
+from daemons.packing.why import Limit, Why
 
-__all__ = ["Packing", "Placement", "needed_hostnames", "pack"]
+__all__ = ["Expander", "Kind", "Limit", "PackOptions", "Packing", "Placement", "Use", "Why", "needed_hostnames", "pack"]

@@ -1,10 +1,14 @@
-"""Free room, grouped: nodes that are alike are one value with a count, so that packing costs by shapes and not by nodes."""
+"""Free room: nodes that are alike are one value with a count, so that packing costs by what differs and not by nodes.
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+Rooms stand in lines. Jobs go to the first room of a line where they fit, so the order in a line is the order in which nodes
+fill up. A room only ever gets smaller: where a job did not fit once, none like it ever will.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
 
-from daemons.model import Fleet, FleetName, Hostname, Node, NodeState, Shape
+from daemons.model import Fleet, FleetName, FleetSpec, Hostname, Node, NodeState, Shape
 
 UNCOUNTED = 1 << 60  # the memory of a node whose scheduler does not count memory
 
@@ -29,6 +33,10 @@ class Dimensions:
     def of(cls, shapes: Iterable[Shape]) -> "Dimensions":
         return cls(tuple(sorted({name for shape in shapes for name, _ in shape.consumables})))
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return ("cpus", "MiB of memory", "gpus", *self.consumables)
+
     def amounts(self, shape: Shape) -> Amounts:
         """A need: what is not asked for is 0."""
         if not self.consumables:
@@ -48,97 +56,142 @@ class Dimensions:
 class Sort:
     """What decides whether a job may go to a node at all, whatever is free there."""
 
-    kind: Kind
-    fleet: FleetName | None  # None for a live node: whose it is does not matter
     partitions: frozenset[str]
     features: frozenset[str]
+    has_gpus: bool
     gpu_type: str
 
+    @classmethod
+    def of_node(cls, node: Node) -> "Sort":
+        total = node.total
+        return cls(partitions=node.partitions, features=node.features, has_gpus=total.gpus > 0, gpu_type=total.gpu_type)
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
-    """`count` nodes of one sort with the same free amounts. `hosts` names them if they are live."""
-
-    sort: Sort
-    free: Amounts
-    whole: bool  # nothing is there yet: an exclusive job may have it
-    count: int
-    hosts: tuple[Hostname, ...] = ()
-
-    def split(self, count: int) -> tuple["Room", "Room"]:
-        """The first `count` of its nodes, and the others."""
-        return (
-            replace(self, count=count, hosts=self.hosts[:count]),
-            replace(self, count=self.count - count, hosts=self.hosts[count:]),
+    @classmethod
+    def of_fleet(cls, spec: FleetSpec) -> "Sort":
+        """Its nodes carry the fleet's name as a feature besides its own."""
+        return cls(
+            partitions=frozenset({spec.partition}),
+            features=spec.features | {spec.name},
+            has_gpus=spec.shape.gpus > 0,
+            gpu_type=spec.shape.gpu_type,
         )
 
-    def joined(self, other: "Room") -> "Room":
-        """These nodes and another room's, which are alike."""
-        return replace(self, count=self.count + other.count, hosts=tuple(sorted(self.hosts + other.hosts)))
-
-    def named(self, hosts: Iterable[Hostname]) -> "Room":
-        """Just these of its nodes."""
-        kept = tuple(hosts)
-        return replace(self, count=len(kept), hosts=kept)
-
-    def less(self, amounts: Amounts) -> "Room":
-        """The same nodes once each has given these amounts away."""
-        return replace(self, free=tuple(have - use for have, use in zip(self.free, amounts, strict=True)), whole=False)
+    @property
+    def order(self) -> tuple[object, ...]:
+        """The plainest first, so that what is special stays free for those who ask for it; then by name."""
+        return self.has_gpus, len(self.features), sorted(self.partitions), sorted(self.features), self.gpu_type
 
 
-@dataclass(slots=True)
-class Rooms:
-    """All the room there is, by sort. Rooms without a free CPU are forgotten: nothing fits there any more."""
+@dataclass(slots=True, kw_only=True, eq=False)
+class Room:
+    """`count` neighbouring nodes of a line with the same free amounts, numbered from `first`."""
 
-    by_sort: dict[Sort, list[Room]] = field(default_factory=dict)
+    free: Amounts
+    count: int
+    first: int = 0
+    empty: bool  # nothing was there when the packing began
+    used: bool = False  # something has been put there since
+    host: Hostname | None = None  # set if some job names this very node: such a node is a room by itself
+    next: "Room | None" = None
 
-    def add(self, room: Room) -> None:
-        if room.count and room.free[0] > 0:
-            self.by_sort.setdefault(room.sort, []).append(room)
+    @property
+    def is_whole(self) -> bool:
+        """May an exclusive job have these nodes?"""
+        return self.empty and not self.used
 
-    def replace(self, sort: Sort, rooms: Sequence[Room]) -> None:
-        """Keep these for that sort; rooms that have become alike become one."""
-        alike: dict[tuple[Amounts, bool], Room] = {}
-        for room in rooms:
-            if not room.count or room.free[0] <= 0:
-                continue
-            key = (room.free, room.whole)
-            alike[key] = alike[key].joined(room) if key in alike else room
-        self.by_sort[sort] = list(alike.values())
+    def part(self, *, first: int, count: int) -> "Room":
+        return Room(free=self.free, count=count, first=first, empty=self.empty, used=self.used, host=self.host, next=self.next)
 
 
-def live_rooms(nodes: Sequence[Node], dimensions: Dimensions) -> Iterable[Room]:
-    """The free room of the nodes that would start a job now, alike ones together, by hostname."""
-    groups: dict[tuple[Sort, Amounts, bool], list[Hostname]] = {}
+@dataclass(slots=True, kw_only=True, eq=False)
+class Line:
+    """Rooms of one kind and sort, first come first filled. `head` is a room of no nodes that stands before all others.
+
+    A line of untouched nodes `opens` into another: a node that gets its first job moves to the end of that one.
+    """
+
+    kind: Kind
+    sort: Sort
+    fleet: FleetName | None = None  # None for live nodes: whose they are does not matter
+    hosts: tuple[Hostname, ...] = ()  # of live nodes, by number
+    opens: "Line | None" = None
+    fed_by: "Line | None" = None
+    head: Room = field(default_factory=lambda: Room(free=(), count=0, empty=False))
+    tail: Room = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tail = self.head
+
+    def __iter__(self) -> Iterator[Room]:
+        room = self.head.next
+        while room is not None:
+            yield room
+            room = room.next
+
+    @property
+    def may_grow(self) -> bool:
+        """Could rooms join its end yet?"""
+        return self.fed_by is not None and self.fed_by.head.next is not None
+
+    def append(self, room: Room) -> None:
+        room.next = None
+        self.tail.next = room
+        self.tail = room
+
+    def take(self, room: Room, nodes: int, free: Amounts) -> Room | None:
+        """Leave `free` on the first `nodes` of the room. The untouched rest of it, None if there is none."""
+        rest = None if nodes == room.count else room.part(first=room.first + nodes, count=room.count - nodes)
+        if self.opens is not None:
+            opened = room.part(first=room.first, count=nodes)
+            opened.free, opened.used = free, True
+            self.opens.append(opened)
+            self.head.next = rest
+            return rest
+        if rest is not None:
+            room.count, room.next = nodes, rest
+            if self.tail is room:
+                self.tail = rest
+        room.free, room.used = free, True
+        return rest
+
+
+def live_lines(nodes: Sequence[Node], named: frozenset[Hostname], dimensions: Dimensions) -> list[Line]:
+    """The nodes that would start a job now, plainest sort first; within one those with jobs before empty ones, tightest first.
+
+    `named` are the hostnames that some job asks for or excludes.
+    """
+    by_sort: dict[Sort, dict[tuple[bool, Amounts, Hostname], list[Hostname]]] = {}
     for node in nodes:
         if not node.is_usable or NodeState.RESERVED in node.states:
             continue
-        sort = Sort(kind=Kind.LIVE, fleet=None, partitions=node.partitions, features=node.features, gpu_type=node.total.gpu_type)
-        groups.setdefault((sort, dimensions.room(node.total, node.used), node.is_empty), []).append(node.hostname)
-    for (sort, free, whole), hosts in groups.items():
-        yield Room(sort=sort, free=free, whole=whole, count=len(hosts), hosts=tuple(sorted(hosts)))
+        host = node.hostname if node.hostname in named else Hostname("")
+        likeness = (node.is_empty, dimensions.room(node.total, node.used), host)
+        by_sort.setdefault(Sort.of_node(node), {}).setdefault(likeness, []).append(node.hostname)
+    return [_live_line(sort, by_sort[sort]) for sort in sorted(by_sort, key=lambda sort: sort.order)]
 
 
-def fleet_room(fleet: Fleet, kind: Kind, count: int, dimensions: Dimensions) -> Room:
-    """Whole nodes of a fleet that are on their way, or that could be asked for."""
-    spec = fleet.spec
-    sort = Sort(
-        kind=kind,
-        fleet=spec.name,
-        partitions=frozenset({spec.partition}),
-        features=spec.features | {spec.name},
-        gpu_type=spec.shape.gpu_type,
-    )
-    return Room(sort=sort, free=dimensions.room(spec.shape), whole=True, count=count)
+def _live_line(sort: Sort, groups: Mapping[tuple[bool, Amounts, Hostname], Sequence[Hostname]]) -> Line:
+    hosts: list[Hostname] = []
+    rooms = []
+    for (empty, free, host), alike in sorted(groups.items()):
+        rooms.append(Room(free=free, count=len(alike), first=len(hosts), empty=empty, host=host or None))
+        hosts += sorted(alike)
+    line = Line(kind=Kind.LIVE, sort=sort, hosts=tuple(hosts))
+    for room in rooms:
+        line.append(room)
+    return line
 
 
-def all_rooms(live: Sequence[Node], coming: Mapping[FleetName, int], fleets: Sequence[Fleet], dimensions: Dimensions) -> Rooms:
-    """Live nodes, those on their way, and those that the fleets' maximum still allows; a static fleet grows by none."""
-    rooms = Rooms()
-    for room in live_rooms(live, dimensions):
-        rooms.add(room)
-    for fleet in fleets:
-        rooms.add(fleet_room(fleet, Kind.COMING, coming.get(fleet.name, 0), dimensions))
-        headroom = 0 if fleet.is_static else max(0, fleet.maximum - fleet.desired)
-        rooms.add(fleet_room(fleet, Kind.NEW, headroom, dimensions))
-    return rooms
+def fleet_lines(spec: FleetSpec, kind: Kind, count: int, dimensions: Dimensions) -> tuple[Line, Line]:
+    """A line for those of `count` whole nodes that have got jobs (none yet), and the line of the untouched ones."""
+    opened = Line(kind=kind, sort=Sort.of_fleet(spec), fleet=spec.name)
+    fresh = Line(kind=kind, sort=opened.sort, fleet=spec.name, opens=opened)
+    opened.fed_by = fresh
+    if count > 0:
+        fresh.append(Room(free=dimensions.room(spec.shape), count=count, empty=True))
+    return opened, fresh
+
+
+def headroom(fleet: Fleet) -> int:
+    """How many nodes the fleet may still be raised by; a static fleet by none."""
+    return 0 if fleet.is_static else max(0, fleet.maximum - fleet.desired)

@@ -1,57 +1,90 @@
-"""Why a job gets no room, in a sentence that names the limit. Pure."""
+"""Why a job gets no room, as a value with a sentence that names the limit. Pure."""
 
-from collections.abc import Collection
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 
-from daemons.model import Fleet, JobDemand
-from daemons.packing.fit import may_go, tasks_a_node
-from daemons.packing.rooms import Dimensions, Kind, fleet_room
+from daemons.model import BlockedBy, Fleet
+from daemons.packing.expander import is_of_use, nodes_a_job
+from daemons.packing.rooms import Dimensions, Sort
+from daemons.packing.want import Want
 
 
-def why_not(job: JobDemand, fleets: Collection[Fleet], dimensions: Dimensions) -> str:
-    """The first limit that keeps the job from every fleet: its nodes' names, partition, features, shape, number, maximum."""
+class Limit(StrEnum):
+    """What stands between a job and its room."""
+
+    BLOCKED = "blocked"  # the scheduler would not start it, however many nodes there are
+    HOSTS = "hosts"  # it must have nodes that it names
+    PARTITION = "partition"
+    FEATURES = "features"  # or the type of its GPUs
+    SHAPE = "shape"  # no node is large enough
+    NODES = "nodes"  # it needs more nodes at once than there may be
+    MAXIMUM = "maximum"  # there may be no more nodes than there are
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Why:
+    limit: Limit
+    sentence: str
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+def blocked(blocked_by: BlockedBy, reason: str) -> Why:
+    return Why(limit=Limit.BLOCKED, sentence=f"blocked by {blocked_by}" + (f" ({reason})" if reason else ""))
+
+
+def why_not(want: Want, fleets: Sequence[Fleet], dimensions: Dimensions) -> Why:
+    """The first limit that keeps the job from every fleet; of several fleets' limits, those that come closest to room."""
+    job = want.demand
     if job.hostnames:
-        return f"it must have {', '.join(sorted(job.hostnames))}"
+        return Why(limit=Limit.HOSTS, sentence=f"it must have {_list(job.hostnames, 'and')}, where there is no room")
     serving = [fleet for fleet in fleets if not job.partitions or fleet.spec.partition in job.partitions]
     if not serving:
-        return f"no fleet serves partition {' or '.join(sorted(job.partitions))}"
-    willing = [fleet for fleet in serving if may_go(job, fleet_room(fleet, Kind.NEW, 1, dimensions).sort)]
+        return Why(limit=Limit.PARTITION, sentence=f"no fleet serves partition {_list(job.partitions, 'or') or 'of any name'}")
+    willing = [fleet for fleet in serving if want.may_go(Sort.of_fleet(fleet.spec))]
     if not willing:
-        return f"no fleet offers {_wishes(job)}"
-    fitting = {fleet.name: tasks_a_node(job, fleet_room(fleet, Kind.NEW, 1, dimensions), dimensions) for fleet in willing}
-    if not any(fitting.values()):
-        return "; ".join(_too_small(job, fleet, dimensions) for fleet in willing)
-    sentences = []
-    for fleet in willing:
-        if not fitting[fleet.name]:
-            continue
-        nodes = max(job.nodes_min, -(-job.tasks // fitting[fleet.name]))
-        sentences.append(_too_many(nodes, fleet))
-    return "; ".join(sentences)
+        return Why(limit=Limit.FEATURES, sentence=f"no fleet offers {_wishes(want)}")
+    limits = [_limit(want, fleet, dimensions) for fleet in willing]
+    closest = max((why.limit for why in limits), key=list(Limit).index)
+    return Why(limit=closest, sentence="; ".join(why.sentence for why in limits if why.limit is closest))
 
 
-def _too_many(nodes: int, fleet: Fleet) -> str:
+def _limit(want: Want, fleet: Fleet, dimensions: Dimensions) -> Why:
+    """What keeps a job that may go to nodes of the fleet from them."""
+    whole = dimensions.room(fleet.spec.shape)
+    if not is_of_use(want, whole):
+        return Why(limit=Limit.SHAPE, sentence=_too_small(want, fleet, dimensions))
+    nodes = nodes_a_job(want, whole)
+    if nodes > want.nodes_max:
+        spread = f"needs {nodes} nodes of fleet {fleet.name} for its {want.tasks} tasks, and may have {want.nodes_max}"
+        return Why(limit=Limit.NODES, sentence=spread)
     if nodes > fleet.maximum:
-        return f"needs {nodes} nodes; fleet {fleet.name} may hold {fleet.maximum}"
+        return Why(limit=Limit.NODES, sentence=f"needs {nodes} nodes; fleet {fleet.name} may hold {fleet.maximum}")
     if fleet.is_static:
-        return f"fleet {fleet.name} is static, and its nodes are taken"
-    return f"fleet {fleet.name} may hold no more than {fleet.maximum} nodes"
+        return Why(limit=Limit.MAXIMUM, sentence=f"fleet {fleet.name} is static, and its nodes are taken")
+    if nodes > 1:
+        held = f"fleet {fleet.name} has {fleet.desired} and may hold {fleet.maximum}"
+        return Why(limit=Limit.MAXIMUM, sentence=f"needs {nodes} nodes at once; {held}")
+    return Why(limit=Limit.MAXIMUM, sentence=f"fleet {fleet.name} may hold no more than {fleet.maximum} nodes")
 
 
-def _wishes(job: JobDemand) -> str:
-    features = " or ".join("&".join(sorted(wanted)) for wanted in job.features)
-    types = {shape.gpu_type for shape in (job.per_task, job.per_node) if shape.gpus and shape.gpu_type}
-    return " with ".join(
-        filter(None, [f"features {features}" if features else "", f"gpu {', '.join(sorted(types))}" if types else ""])
-    )
-
-
-def _too_small(job: JobDemand, fleet: Fleet, dimensions: Dimensions) -> str:
-    """The resource that a node of the fleet lacks most for one task."""
-    names = ("cpus", "MiB of memory", "gpus", *dimensions.consumables)
-    need = [a + b for a, b in zip(dimensions.amounts(job.per_task), dimensions.amounts(job.per_node), strict=True)]
-    have = dimensions.room(fleet.spec.shape)
-    lacking = [(use, there, name) for use, there, name in zip(need, have, names, strict=True) if use > there]
+def _too_small(want: Want, fleet: Fleet, dimensions: Dimensions) -> str:
+    """The resource that a node of the fleet lacks most, for one task if the job may spread and else for all of it."""
+    whole, need = dimensions.room(fleet.spec.shape), want.least if want.may_span else want.whole_job
+    lacking = [(use, have, name) for use, have, name in zip(need, whole, dimensions.names, strict=True) if use > have]
     if not lacking:
-        return f"fleet {fleet.name} has no node for it"
-    use, there, name = max(lacking, key=lambda each: each[0] / max(1, each[1]))
-    return f"a node of fleet {fleet.name} has {there} {name}, and it needs {use}"
+        return f"has {want.tasks} tasks for one node, and may have {want.demand.tasks_per_node} on each"
+    use, have, name = max(lacking, key=lambda each: each[0] / max(1, each[1]))
+    return f"a node of fleet {fleet.name} has {have} {name}, and it needs {use}"
+
+
+def _wishes(want: Want) -> str:
+    features = " or ".join("&".join(sorted(wanted)) for wanted in want.demand.features)
+    types = _list(want.gpu_types(), "and")
+    return " with ".join(filter(None, [f"features {features}" if features else "", f"gpu {types}" if types else ""]))
+
+
+def _list(words: Iterable[str], joint: str) -> str:
+    return f" {joint} ".join(sorted(set(words)))

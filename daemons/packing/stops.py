@@ -1,0 +1,90 @@
+"""Where the jobs of one shape look for room, and the record of what they have taken."""
+
+from collections.abc import Iterator
+from operator import le
+from typing import NamedTuple
+
+from daemons.model import FleetName, Hostname, JobDemand
+from daemons.packing.rooms import Amounts, Kind, Line, Room
+from daemons.packing.want import Want
+
+
+class Use(NamedTuple):
+    """On each of `nodes` nodes, numbered from `first` within their kind and fleet: that many jobs, with that many tasks in all.
+
+    `spanning` is 0 for jobs that have a node each; the nodes of one job that spans several share another number.
+    """
+
+    demand: JobDemand  # stands for all that want the same
+    kind: Kind
+    fleet: FleetName | None
+    hosts: tuple[Hostname, ...]  # of live nodes
+    first: int
+    nodes: int
+    jobs: int
+    tasks: int
+    spanning: int
+
+
+class Lot(NamedTuple):
+    """Some jobs of one shape that went to the same kind of room. A job that spans kinds counts with the last of them."""
+
+    kind: Kind
+    fleet: FleetName | None
+    jobs: int
+
+
+class Stop:
+    """A line that a shape may go to, and how far it has looked: nothing up to and including `mark` fits any more."""
+
+    __slots__ = ("_mark", "_need", "_picky", "_want", "line")
+
+    def __init__(self, line: Line, want: Want, need: Amounts) -> None:
+        self.line = line
+        self._want, self._need, self._picky = want, need, want.is_picky
+        self._mark = line.head
+
+    def next_fit(self) -> Room | None:
+        """The first room with a node that has free what is needed. Full rooms on the way are taken out of the line for good."""
+        need, cpus, mark = self._need, self._need[0], self._mark
+        while (room := mark.next) is not None:
+            free = room.free
+            if free[0] >= cpus and all(map(le, need, free)) and (not self._picky or self._want.may_have(room)):
+                break
+            if free[0] == 0 and room.next is not None:  # the last one stays: others join the line behind it
+                mark.next = room.next
+            else:
+                mark = room
+        self._mark = mark
+        return room
+
+    def fitting(self) -> Iterator[Room]:
+        """All rooms with nodes that have free what is needed."""
+        room = self.next_fit()
+        while room is not None:
+            yield room
+            beyond = Stop(self.line, self._want, self._need)
+            beyond._mark = room
+            room = beyond.next_fit()
+
+
+class Record:
+    """What has been taken, in order, and which live nodes had been empty before."""
+
+    def __init__(self) -> None:
+        self.uses: list[Use] = []
+        self.woken: set[Hostname] = set()
+        self._spanning = 0
+
+    def next_spanning(self) -> int:
+        """A number for a job that spans several nodes."""
+        self._spanning += 1
+        return self._spanning
+
+    def take(self, line: Line, room: Room, want: Want, *, nodes: int, jobs: int, tasks: int, spanning: int = 0) -> Room | None:
+        """Put that much on each of the first `nodes` nodes of the room. The rest of it, None if there is none."""
+        hosts = line.hosts[room.first : room.first + nodes]
+        if room.empty:
+            self.woken.update(hosts)
+        self.uses.append(Use(want.demand, line.kind, line.fleet, hosts, room.first, nodes, jobs, tasks, spanning))
+        return line.take(room, nodes, want.left_of(room.free, jobs=jobs, tasks=tasks))
