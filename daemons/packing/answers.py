@@ -19,8 +19,6 @@ class Placement:
     live: int = 0
     coming: int = 0
     new: Mapping[FleetName, int] = field(default_factory=dict)  # jobs, not nodes; one that spans fleets counts with its last
-        default_factory=lambda: _NOWHERE
-    )  # jobs, not nodes; a job that spans fleets counts with one of them
     rest: int = 0
     why: Why | None = None
 
