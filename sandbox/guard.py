@@ -60,11 +60,14 @@ def start_guard(directory: Path, sandbox_id: str) -> Guard:
     process = subprocess.Popen(
         [sys.executable, "-I", str(Path(__file__).resolve()), str(directory.resolve()), sandbox_id],
         stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         cwd="/",
         env=env,
         start_new_session=True,  # an interrupt from the keyboard is for the sandbox, not for its guard
     )
+    if process.stdout is not None:
+        process.stdout.readline()  # it has begun to ignore interrupts, which may come at any moment
+        process.stdout.close()
     return Guard(directory=directory, sandbox_id=sandbox_id, process=process)
 
 
@@ -105,6 +108,7 @@ def main() -> None:
     directory, sandbox_id = Path(sys.argv[1]), sys.argv[2]
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # it ends with its sandbox, not before
+    print("ready", flush=True)
     while os.read(0, 4096):
         pass
     clean_up(directory, sandbox_id)

@@ -141,3 +141,8 @@ def test_array_ranges(text: str, indices: tuple[int, ...], throttle: int | None)
 def test_wrong_array_ranges_are_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter):
         parse_array(text)
+
+
+def test_a_jobs_name_is_shown_as_it_is_whatever_it_looks_like(file: Path) -> None:
+    said(file, "submit", "--hold", "--name", "[/red]", "--", "true")
+    assert "[/red]" in said(file, "queue")

@@ -4,57 +4,19 @@ The story has everything that happens to membership, with duplicates and in a ba
 for each call, with a death or a failure there. Each time the end must be the same.
 """
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
 from daemons.errors import AwsUnavailable, SchedulerUnavailable
 from daemons.lifecycle import Event, advance
 from daemons.model import Notice, State
+from tests.crash.wire import Killed, Wire, wired
 from tests.fakes import FakeGroups, FakePlaces, FakeQueue, FakeRows, FakeScheduler, FakeZone, hostname, instance_id
 from tests.sqswatcher.cluster import Cluster, compute_ready, hook, notification, spot_interruption
 
 MOST_ROUNDS = 30
 LEAST_POINTS = 100
-
-
-class Killed(BaseException):
-    """SIGKILL, as far as the service can tell: nothing catches it."""
-
-
-@dataclass
-class Wire:
-    """Every call to the outside goes over it. At call number `at` it does what it was told to, before or after the effect."""
-
-    at: int = 0
-    after: bool = False
-    failure: Callable[[str], BaseException] = Killed
-    calls: int = 0
-    verbs: list[str] = field(default_factory=list)
-
-    async def carry(self, verb: str, call: Callable[[], Awaitable[Any]]) -> Any:
-        self.calls += 1
-        self.verbs.append(verb)
-        mine = self.calls == self.at
-        if mine and not self.after:
-            raise self.failure(verb)
-        answer = await call()
-        if mine:
-            raise self.failure(verb)
-        return answer
-
-
-def wired(target: object, wire: Wire, *verbs: str) -> None:
-    """Put the wire between the service and these methods of a fake."""
-    for verb in verbs:
-        method = getattr(target, verb)
-
-        def carried(*args: Any, _method: Any = method, _verb: str = verb, **kwargs: Any) -> Awaitable[Any]:
-            return wire.carry(_verb, lambda: _method(*args, **kwargs))
-
-        setattr(target, verb, carried)
 
 
 def wired_cluster(wire: Wire) -> Cluster:
