@@ -9,7 +9,7 @@ from typing import TypeVar
 from daemons.errors import SchedulerRefused, SchedulerUnavailable
 from daemons.model import Hostname, JobDemand, JobId
 from schedulers.commands import Answer, Commands
-from schedulers.slurm import demand, parse, render
+from schedulers.slurm import demand, parse, render, rows
 
 _THREAD_CHARS = 200_000  # parsing more than this is left to a thread
 _THREAD_ROWS = 2_000
@@ -61,21 +61,21 @@ class Controller:
     async def demand(self) -> tuple[JobDemand, ...]:
         """Two commands, and one more each while an array is throttled or a job may spread over several nodes."""
         text, excluded = await asyncio.gather(self._read(render.SHOW_PENDING), self._read(render.SHOW_EXCLUDED))
-        rows = await _parsed(demand.parse_rows, text)
-        throttled, may_spread = demand.needed_details(rows)
+        waiting = await _parsed(rows.parse_rows, text)
+        throttled, may_spread = rows.needed_details(waiting)
         arrays = await self._read(render.SHOW_RUNNING_ARRAYS) if throttled else ""
         jobs = await self._read(render.SHOW_JOBS) if may_spread else ""
 
         def parsed(excluded: str) -> tuple[JobDemand, ...]:
             details = demand.Details(
                 now=time.time(),
-                excluded=demand.parse_excluded(excluded),
-                running=demand.parse_running_arrays(arrays),
-                nodes_max=demand.parse_nodes_max(jobs),
+                excluded=rows.parse_excluded(excluded),
+                running=rows.parse_running_arrays(arrays),
+                nodes_max=rows.parse_nodes_max(jobs),
             )
-            return demand.parse_demand(rows, details)
+            return demand.parse_demand(waiting, details)
 
-        return parsed(excluded) if len(rows) < _THREAD_ROWS else await asyncio.to_thread(parsed, excluded)
+        return parsed(excluded) if len(waiting) < _THREAD_ROWS else await asyncio.to_thread(parsed, excluded)
 
     async def config(self) -> Mapping[str, str]:
         return parse.parse_config(await self._read(render.SHOW_CONFIG))

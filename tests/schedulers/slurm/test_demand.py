@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from daemons.errors import SchedulerUnavailable
 from daemons.model import BlockedBy, Hostname, JobDemand
 from schedulers.slurm import demand
+from schedulers.slurm import rows as squeue
 from schedulers.slurm.features import parse_features
 from schedulers.slurm.parse import SEPARATOR
 from tests.schedulers.slurm.submissions import SUBMISSIONS, Submission, bare
@@ -26,7 +27,7 @@ def recording(name: str) -> str:
 
 def line(**fields: str) -> str:
     """One line of squeue: a plain job, but for `fields`."""
-    plain = demand.Row(
+    plain = squeue.Row(
         job_id="7", job="7", tasks_of_array="N/A", priority="100", submitted="1795484808", eligible="1795484808",
         reason="Resources", num_nodes="1", max_nodes="1", num_cpus="1", num_tasks="1", cpus_per_task="1", min_cpus="1",
         tasks_per_node="0", min_memory="100M", tres="cpu=1,mem=100M,node=1,billing=1", gres_per_node="N/A", gres_per_job="N/A",
@@ -37,27 +38,27 @@ def line(**fields: str) -> str:
 
 
 def parsed(*lines: str, details: demand.Details | None = None) -> tuple[JobDemand, ...]:
-    return demand.parse_demand(demand.parse_rows("".join(lines)), details or demand.Details(now=NOW))
+    return demand.parse_demand(squeue.parse_rows("".join(lines)), details or demand.Details(now=NOW))
 
 
 @pytest.mark.parametrize("submission", SUBMISSIONS, ids=lambda submission: submission.label)
 def test_a_recorded_job_asks_for_what_its_submission_did(submission: Submission) -> None:
     job = IDS[submission.label]
-    rows = [row for row in demand.parse_rows(recording("pending.txt")) if re.fullmatch(rf"{job}([_+].*)?", row.job)]
-    details = demand.Details(now=float(recording("now.txt")), nodes_max=demand.parse_nodes_max(recording("jobs.txt")))
+    rows = [row for row in squeue.parse_rows(recording("pending.txt")) if re.fullmatch(rf"{job}([_+].*)?", row.job)]
+    details = demand.Details(now=float(recording("now.txt")), nodes_max=squeue.parse_nodes_max(recording("jobs.txt")))
     assert tuple(bare(one) for one in demand.parse_demand(rows, details)) == submission.asks
 
 
 def test_excluded_nodes_are_known_by_name() -> None:
-    excluded = demand.parse_excluded(recording("excluded.txt"))
+    excluded = squeue.parse_excluded(recording("excluded.txt"))
     assert excluded == {IDS["excluding"]: {"bare-0", "bare-1", "other"}}
-    rows = [row for row in demand.parse_rows(recording("pending.txt")) if row.job == IDS["excluding"]]
+    rows = [row for row in squeue.parse_rows(recording("pending.txt")) if row.job == IDS["excluding"]]
     (job,) = demand.parse_demand(rows, demand.Details(now=NOW, excluded=excluded))
     assert job.excluded == {"bare-0", "bare-1", "other"}
 
 
 def test_the_whole_recording_counts_every_job_once() -> None:
-    rows = demand.parse_rows(recording("pending.txt"))
+    rows = squeue.parse_rows(recording("pending.txt"))
     jobs = demand.parse_demand(rows, demand.Details())
     arrays = 10 + 20 + 4
     assert sum(job.count for job in jobs) == len(rows) - 3 + arrays
@@ -142,9 +143,9 @@ def test_several_partitions_are_all_acceptable() -> None:
 def test_a_job_that_may_spread_or_is_throttled_needs_another_look() -> None:
     plain, spread = line(), line(num_tasks="4", num_cpus="4")
     throttled = line(job="30_[1-4%2]", tasks_of_array="1-4%2")
-    assert demand.needed_details(demand.parse_rows(plain)) == (False, False)
-    assert demand.needed_details(demand.parse_rows(plain + spread)) == (False, True)
-    assert demand.needed_details(demand.parse_rows(plain + throttled)) == (True, False)
+    assert squeue.needed_details(squeue.parse_rows(plain)) == (False, False)
+    assert squeue.needed_details(squeue.parse_rows(plain + spread)) == (False, True)
+    assert squeue.needed_details(squeue.parse_rows(plain + throttled)) == (True, False)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +163,12 @@ def test_a_job_that_may_spread_or_is_throttled_needs_another_look() -> None:
 )
 def test_what_cannot_be_read_is_no_answer(text: str) -> None:
     with pytest.raises(SchedulerUnavailable):
-        demand.parse_demand(demand.parse_rows(line() + text), demand.Details())
+        demand.parse_demand(squeue.parse_rows(line() + text), demand.Details())
+
+
+def test_a_number_of_nodes_that_cannot_be_read_is_no_answer_either() -> None:
+    with pytest.raises(SchedulerUnavailable):
+        squeue.needed_details(squeue.parse_rows(line(num_tasks="2", tres="node=some")))
 
 
 @pytest.mark.parametrize(
@@ -170,7 +176,7 @@ def test_what_cannot_be_read_is_no_answer(text: str) -> None:
     [("1-20%5", 20, 5), ("1-3,7,9,11", 6, None), ("0-9:3", 4, None), ("5", 1, None), ("1-100000", 100_000, None)],
 )
 def test_array_expressions_are_counted(text: str, tasks: int, throttle: int | None) -> None:
-    assert demand.parse_array(text) == (tasks, throttle)
+    assert squeue.parse_array(text) == (tasks, throttle)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +214,7 @@ def test_no_feature_expression_breaks_the_parser(text: str) -> None:
 @given(st.text(max_size=200))
 def test_no_text_is_taken_for_an_empty_queue(text: str) -> None:
     try:
-        jobs = demand.parse_demand(demand.parse_rows(text), demand.Details())
+        jobs = demand.parse_demand(squeue.parse_rows(text), demand.Details())
     except SchedulerUnavailable:
         return
     assert jobs or not text.strip("\n")
