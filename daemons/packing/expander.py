@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import ceil, inf
+from operator import itemgetter
 
 from daemons.model import Fleet
 from daemons.packing.rooms import UNCOUNTED, Amounts, Dimensions, Sort
-from daemons.packing.want import Want, added, scaled
+from daemons.packing.want import Want
 
 
 class Expander(StrEnum):
@@ -23,66 +24,75 @@ class PackOptions:
     expanders: tuple[Expander, ...] = (Expander.LEAST_WASTE, Expander.CHEAPEST, Expander.PRIORITY_ORDER)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Offer:
-    """What running all jobs of a shape on new nodes of one fleet would take."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Offer:
+    """A fleet as jobs see it: where its nodes belong, and what one of them has."""
 
     fleet: Fleet
     place: int  # in the configuration
+    sort: Sort
     whole: Amounts
-    nodes: int
-    used: Amounts
+    counted: tuple[int, ...]  # the places of what there is a limited amount of
+
+    @classmethod
+    def of(cls, fleet: Fleet, place: int, dimensions: Dimensions) -> "Offer":
+        whole = dimensions.room(fleet.spec.shape)
+        counted = tuple(place for place, have in enumerate(whole) if 0 < have < UNCOUNTED)
+        return cls(fleet=fleet, place=place, sort=Sort.of_fleet(fleet.spec), whole=whole, counted=counted)
+
+    def is_of_use(self, want: Want) -> bool:
+        """Could such a job, or a part of one that spans nodes, run on a whole node?"""
+        if want.may_span:
+            return want.tasks_in(self.whole) > 0
+        return want.fits_one_node and want.jobs_in(self.whole) > 0
+
+    def nodes_a_job(self, want: Want) -> int:
+        """How many whole nodes, if they are of use to it, one job takes."""
+        if want.fits_one_node and want.jobs_in(self.whole):
+            return 1
+        return max(want.demand.nodes_min, ceil(want.tasks / want.tasks_in(self.whole)))
+
+    def nodes_for(self, want: Want, count: int) -> int:
+        """How many of its nodes `count` jobs take."""
+        each = self.nodes_a_job(want)
+        return ceil(count / want.jobs_in(self.whole)) if each == 1 else count * each
 
 
-def preferred_fleets(
-    want: Want, count: int, fleets: Sequence[Fleet], dimensions: Dimensions, options: PackOptions
-) -> tuple[Fleet, ...]:
+def offers_of(fleets: Sequence[Fleet], dimensions: Dimensions) -> list[Offer]:
+    return [Offer.of(fleet, place, dimensions) for place, fleet in enumerate(fleets)]
+
+
+def preferred(want: Want, count: int, offers: Sequence[Offer], options: PackOptions) -> tuple[Offer, ...]:
     """The fleets whose nodes the `count` jobs of that shape could run on, best first."""
-    willing = [(place, fleet) for place, fleet in enumerate(fleets) if want.may_go(Sort.of_fleet(fleet.spec))]
-    offers = [offer for place, fleet in willing if (offer := _offer(want, count, fleet, place, dimensions)) is not None]
-    offers.sort(key=lambda offer: (*(_MEASURES[expander](offer) for expander in options.expanders), offer.place))
-    return tuple(offer.fleet for offer in offers)
+    usable = [offer for offer in offers if want.may_go(offer.sort) and offer.is_of_use(want)]
+    if len(usable) <= 1:
+        return tuple(usable)
+    measures = [_MEASURES[expander] for expander in options.expanders]
+    ranked = []
+    for offer in usable:
+        nodes = offer.nodes_for(want, count)
+        ranked.append(([measure(offer, want, count, nodes) for measure in measures], offer.place, offer))
+    return tuple(offer for _, _, offer in sorted(ranked, key=itemgetter(0, 1)))
 
 
-def is_of_use(want: Want, whole: Amounts) -> bool:
-    """Could such a job, or a part of one that spans nodes, run on a whole node with these amounts?"""
-    if want.may_span:
-        return want.tasks_in(whole) > 0
-    return want.fits_one_node and want.jobs_in(whole) > 0
+def _waste(offer: Offer, want: Want, count: int, nodes: int) -> float:
+    """The part of the nodes that stays empty, as the mean over the resources that they have; to a thousandth."""
+    filled = 0.0
+    for place in offer.counted:
+        use = count * want.tasks * want.per_task[place] + max(nodes, count) * want.per_node[place]
+        filled += min(1.0, use / (nodes * offer.whole[place]))
+    return round(1 - filled / len(offer.counted), 3)
 
 
-def nodes_a_job(want: Want, whole: Amounts) -> int:
-    """How many whole nodes with these amounts, which are of use to it, one job takes."""
-    if want.fits_one_node and want.jobs_in(whole):
-        return 1
-    return max(want.demand.nodes_min, ceil(want.tasks / want.tasks_in(whole)))
+def _price(offer: Offer, _want: Want, _count: int, nodes: int) -> float:
+    return nodes * offer.fleet.spec.price_per_hour or inf
 
 
-def _offer(want: Want, count: int, fleet: Fleet, place: int, dimensions: Dimensions) -> _Offer | None:
-    whole = dimensions.room(fleet.spec.shape)
-    if not is_of_use(want, whole):
-        return None
-    each = nodes_a_job(want, whole)
-    nodes = ceil(count / want.jobs_in(whole)) if each == 1 else count * each
-    tasks = scaled(want.per_task, want.tasks * count)
-    return _Offer(fleet=fleet, place=place, whole=whole, nodes=nodes, used=added(tasks, scaled(want.per_node, each * count)))
-
-
-def _waste(offer: _Offer) -> float:
-    """The part of the nodes that stays empty, as the mean over the resources that they have."""
-    had = [(use, have * offer.nodes) for use, have in zip(offer.used, offer.whole, strict=True) if 0 < have < UNCOUNTED]
-    return round(1 - sum(min(1.0, use / have) for use, have in had) / len(had), 3)
-
-
-def _price(offer: _Offer) -> float:
-    return offer.nodes * offer.fleet.spec.price_per_hour or inf
-
-
-def _place(offer: _Offer) -> float:
+def _place(offer: Offer, _want: Want, _count: int, _nodes: int) -> float:
     return offer.place
 
 
-_MEASURES: Mapping[Expander, Callable[[_Offer], float]] = {
+_MEASURES: Mapping[Expander, Callable[[Offer, Want, int, int], float]] = {
     Expander.LEAST_WASTE: _waste,
     Expander.CHEAPEST: _price,
     Expander.PRIORITY_ORDER: _place,

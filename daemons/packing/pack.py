@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from daemons.model import Fleet, FleetName, Hostname, JobDemand, Node
 from daemons.packing.answers import Answers, Placement
-from daemons.packing.expander import PackOptions
+from daemons.packing.expander import Offer, PackOptions, offers_of
 from daemons.packing.fill import Filling
 from daemons.packing.rooms import Dimensions, Kind, headroom, live_lines
-from daemons.packing.runs import Run, alike_jobs, runs_of
-from daemons.packing.stops import Lot, Use
+from daemons.packing.runs import Queue, alike_jobs, queue_of
+from daemons.packing.stops import Use
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,12 +43,13 @@ def pack(
     """
     alike = alike_jobs(demand)
     dimensions = Dimensions.of(shape for jobs in alike.values() for shape in (jobs[0].per_task, jobs[0].per_node))
-    runs = runs_of(alike, fleets, dimensions, options or PackOptions())
-    ground = _Ground(runs, live, coming, fleets, dimensions)
-    filling, lots = ground.fill({})
-    answers = Answers(fleets, dimensions)
+    offers = offers_of(fleets, dimensions)
+    queue = queue_of(alike, offers, dimensions, options or PackOptions())
+    ground = _Ground(queue, live, coming, offers, dimensions)
+    filling = ground.fill({})
+    answers = Answers(offers, dimensions)
     return Packing(
-        placements=(*answers.to_runs(runs, lots), *answers.to_blocked(demand)),
+        placements=(*answers.to_runs(queue.runs, filling.lots), *answers.to_blocked(demand)),
         new_nodes=ground.enough(filling),
         coming_used=filling.used_nodes(Kind.COMING),
         used_hosts=filling.woken,
@@ -63,37 +64,53 @@ def needed_hostnames(demand: Sequence[JobDemand], *, nodes: Sequence[Node], flee
 
 @dataclass(frozen=True, slots=True)
 class _Ground:
-    """What jobs are placed on."""
+    """What waits, and what it is placed on."""
 
-    runs: Sequence[Run]
+    queue: Queue
     live: Sequence[Node]
     coming: Mapping[FleetName, int]
-    fleets: Sequence[Fleet]
+    offers: Sequence[Offer]
     dimensions: Dimensions
 
-    def fill(self, asked: Mapping[FleetName, int]) -> tuple[Filling, list[list[Lot]]]:
-        """Place every run, as if `asked` nodes were coming already. Also where the jobs of each run went."""
-        named = frozenset().union(*{run.asked.want.named() for run in self.runs})
-        counts = {}
-        for fleet in self.fleets:
-            more = asked.get(fleet.name, 0)
-            counts[Kind.COMING, fleet.name] = self.coming.get(fleet.name, 0) + more
-            counts[Kind.NEW, fleet.name] = headroom(fleet) - more
-        filling = Filling(live_lines(self.live, named, self.dimensions), counts, self.fleets, self.dimensions)
-        return filling, [filling.place(run.asked, sum(job.count for job in run.demands)) for run in self.runs]
+    def fill(self, asked: Mapping[FleetName, int]) -> Filling:
+        """Place every job, as if `asked` nodes were coming already.
+
+        Live nodes go by priority. Beyond them priority decides who goes without, and where nobody does, size decides, because
+        that wastes the least.
+        """
+        filling = self._empty(asked)
+        left = {shape: shape.count for shape in self.queue.shapes}
+        for run in self.queue.runs:
+            left[run.asked] -= filling.start(run.asked, run.count)
+        for shape in self.queue.shapes:
+            left[shape] -= filling.place(shape, left[shape])
+        if not self.queue.is_contested or not any(rest and filling.could_hold(shape) for shape, rest in left.items()):
+            return filling
+        filling = self._empty(asked)
+        for run in self.queue.runs:
+            filling.place(run.asked, run.count)
+        return filling
 
     def enough(self, filling: Filling) -> Mapping[FleetName, int]:
         """The new nodes that this filling uses, and any more that it takes until the same jobs would ask for none.
 
-        With one fleet for each job none are lacking: coming nodes fill up as new ones do. With several, a job may prefer a node
-        that another would have needed, once both are coming.
+        None are lacking if no coming node is used or each job has one fleet to go to: then coming nodes fill up as the new ones
+        do here. Else a job may prefer a node that another one needs, once both are coming.
         """
         asked = Counter(filling.used_nodes(Kind.NEW))
-        if all(len(run.asked.fleets) <= 1 for run in self.runs):
+        if not filling.used_nodes(Kind.COMING) or all(len(shape.offers) <= 1 for shape in self.queue.shapes):
             return dict(asked)
         more = asked
         while more:
-            again, _ = self.fill(asked)
-            more = Counter(again.used_nodes(Kind.NEW))
+            more = Counter(self.fill(asked).used_nodes(Kind.NEW))
             asked += more
         return dict(asked)
+
+    def _empty(self, asked: Mapping[FleetName, int]) -> Filling:
+        named = frozenset().union(*(shape.want.named() for shape in self.queue.shapes))
+        counts = {}
+        for fleet in (offer.fleet for offer in self.offers):
+            more = asked.get(fleet.name, 0)
+            counts[Kind.COMING, fleet.name] = self.coming.get(fleet.name, 0) + more
+            counts[Kind.NEW, fleet.name] = headroom(fleet) - more
+        return Filling(live_lines(self.live, named, self.dimensions), counts, self.offers)

@@ -182,13 +182,13 @@ def _live_line(sort: Sort, groups: Mapping[tuple[bool, Amounts, Hostname], Seque
     return line
 
 
-def fleet_lines(spec: FleetSpec, kind: Kind, count: int, dimensions: Dimensions) -> tuple[Line, Line]:
-    """A line for those of `count` whole nodes that have got jobs (none yet), and the line of the untouched ones."""
-    opened = Line(kind=kind, sort=Sort.of_fleet(spec), fleet=spec.name)
-    fresh = Line(kind=kind, sort=opened.sort, fleet=spec.name, opens=opened)
+def fleet_lines(fleet: FleetName, sort: Sort, kind: Kind, count: int, whole: Amounts) -> tuple[Line, Line]:
+    """A line for those of `count` nodes that have got jobs (none yet), and the line of the untouched ones."""
+    opened = Line(kind=kind, sort=sort, fleet=fleet)
+    fresh = Line(kind=kind, sort=sort, fleet=fleet, opens=opened)
     opened.fed_by = fresh
     if count > 0:
-        fresh.append(Room(free=dimensions.room(spec.shape), count=count, empty=True))
+        fresh.append(Room(free=whole, count=count, empty=True))
     return opened, fresh
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
-from daemons.model import BlockedBy, Fleet, JobDemand
-from daemons.packing.expander import PackOptions, preferred_fleets
+from daemons.model import BlockedBy, JobDemand
+from daemons.packing.expander import Offer, PackOptions, preferred
 from daemons.packing.rooms import UNCOUNTED, Amounts, Dimensions
 from daemons.packing.want import Likeness, Want, likeness
 
@@ -21,7 +21,7 @@ class Asked:
 
     want: Want
     count: int
-    fleets: tuple[Fleet, ...]
+    offers: tuple[Offer, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,20 @@ class Run:
 
     asked: Asked
     demands: Sequence[JobDemand]
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What waits and is not blocked. Among equals the widest come first, then the largest, which wastes the least."""
+
+    shapes: Sequence[Asked]
+    runs: Sequence[Run]  # by priority
+
+    @property
+    def is_contested(self) -> bool:
+        """Can it matter who is placed beyond live nodes first? Not among equals that each need one node."""
+        return len(self.runs) > len(self.shapes) or any(shape.want.may_span for shape in self.shapes)
 
 
 Alike = Mapping[tuple[int, Likeness], list[JobDemand]]
@@ -44,24 +58,27 @@ def alike_jobs(demand: Iterable[JobDemand]) -> Alike:
     return alike
 
 
-def runs_of(alike: Alike, fleets: Sequence[Fleet], dimensions: Dimensions, options: PackOptions) -> list[Run]:
-    """The jobs by priority; among equals the widest first, then the largest, which wastes the least."""
+def queue_of(alike: Alike, offers: Sequence[Offer], dimensions: Dimensions, options: PackOptions) -> Queue:
+    wants: dict[Likeness, Want] = {}
     counts: Counter[Likeness] = Counter()
-    for (_, key), jobs in alike.items():
-        counts[key] += sum(job.count for job in jobs)
-    wants = {key: Want.of(jobs[0], dimensions) for (_, key), jobs in alike.items() if counts[key] > 0}
-    asked = {
-        key: Asked(want, counts[key], preferred_fleets(want, counts[key], fleets, dimensions, options))
-        for key, want in wants.items()
-    }
-    ranks = _ranks(asked, fleets, dimensions)
-    ordered = sorted(alike, key=lambda place: (-place[0], ranks[place[1]]))
-    return [Run(asked[place[1]], sorted(alike[place], key=_age)) for place in ordered]
+    runs = {place: sum([job.count for job in jobs]) for place, jobs in alike.items()}
+    for (priority, key), count in runs.items():
+        counts[key] += count
+        if key not in wants:
+            wants[key] = Want.of(alike[priority, key][0], dimensions)
+    asked = {key: Asked(want, counts[key], preferred(want, counts[key], offers, options)) for key, want in wants.items()}
+    ranks = _ranks(asked, offers, dimensions)
+    ordered = sorted(runs, key=lambda place: (-place[0], ranks[place[1]]))
+    return Queue([asked[key] for key in ranks], [Run(asked[place[1]], _by_age(alike[place]), runs[place]) for place in ordered])
 
 
-def _ranks(asked: Mapping[Likeness, Asked], fleets: Sequence[Fleet], dimensions: Dimensions) -> Mapping[Likeness, int]:
-    """Each shape's turn among jobs of the same priority."""
-    shares = {key: _shares(each, fleets, dimensions) for key, each in asked.items()}
+def _by_age(jobs: list[JobDemand]) -> Sequence[JobDemand]:
+    return jobs if len(jobs) == 1 else sorted(jobs, key=_age)
+
+
+def _ranks(asked: Mapping[Likeness, Asked], offers: Sequence[Offer], dimensions: Dimensions) -> Mapping[Likeness, int]:
+    """Each shape's turn among jobs of the same priority, in that order."""
+    shares = {key: _shares(each, offers) for key, each in asked.items()}
     weights = [sum(asked[key].count * share[place] for key, share in shares.items()) for place in range(len(dimensions.names))]
 
     def turn(key: Likeness) -> tuple[object, ...]:
@@ -72,9 +89,9 @@ def _ranks(asked: Mapping[Likeness, Asked], fleets: Sequence[Fleet], dimensions:
     return {key: rank for rank, key in enumerate(sorted(asked, key=turn))}
 
 
-def _shares(asked: Asked, fleets: Sequence[Fleet], dimensions: Dimensions) -> Amounts:
+def _shares(asked: Asked, offers: Sequence[Offer]) -> Amounts:
     """The part of the largest node that one job takes of each resource; of which there is more waiting, the more it weighs."""
-    wholes = [dimensions.room(fleet.spec.shape) for fleet in asked.fleets or fleets]
+    wholes = [offer.whole for offer in asked.offers or offers]
     largest = [max((have for have in column if have < UNCOUNTED), default=0) for column in zip(*wholes, strict=True)]
     largest = largest or [0] * len(asked.want.whole_job)
     return tuple(_PARTS * use // (have or max(use, 1)) for use, have in zip(asked.want.whole_job, largest, strict=True))

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from daemons.model import BlockedBy, Fleet
-from daemons.packing.expander import is_of_use, nodes_a_job
-from daemons.packing.rooms import Dimensions, Sort
+from daemons.model import BlockedBy
+from daemons.packing.expander import Offer
+from daemons.packing.rooms import Dimensions
 from daemons.packing.want import Want
 
 
@@ -35,28 +35,28 @@ def blocked(blocked_by: BlockedBy, reason: str) -> Why:
     return Why(limit=Limit.BLOCKED, sentence=f"blocked by {blocked_by}" + (f" ({reason})" if reason else ""))
 
 
-def why_not(want: Want, fleets: Sequence[Fleet], dimensions: Dimensions) -> Why:
+def why_not(want: Want, offers: Sequence[Offer], dimensions: Dimensions) -> Why:
     """The first limit that keeps the job from every fleet; of several fleets' limits, those that come closest to room."""
     job = want.demand
     if job.hostnames:
         return Why(limit=Limit.HOSTS, sentence=f"it must have {_list(job.hostnames, 'and')}, where there is no room")
-    serving = [fleet for fleet in fleets if not job.partitions or fleet.spec.partition in job.partitions]
+    serving = [offer for offer in offers if not job.partitions or job.partitions & offer.sort.partitions]
     if not serving:
         return Why(limit=Limit.PARTITION, sentence=f"no fleet serves partition {_list(job.partitions, 'or') or 'of any name'}")
-    willing = [fleet for fleet in serving if want.may_go(Sort.of_fleet(fleet.spec))]
+    willing = [offer for offer in serving if want.may_go(offer.sort)]
     if not willing:
         return Why(limit=Limit.FEATURES, sentence=f"no fleet offers {_wishes(want)}")
-    limits = [_limit(want, fleet, dimensions) for fleet in willing]
+    limits = [_limit(want, offer, dimensions) for offer in willing]
     closest = max((why.limit for why in limits), key=list(Limit).index)
     return Why(limit=closest, sentence="; ".join(why.sentence for why in limits if why.limit is closest))
 
 
-def _limit(want: Want, fleet: Fleet, dimensions: Dimensions) -> Why:
+def _limit(want: Want, offer: Offer, dimensions: Dimensions) -> Why:
     """What keeps a job that may go to nodes of the fleet from them."""
-    whole = dimensions.room(fleet.spec.shape)
-    if not is_of_use(want, whole):
-        return Why(limit=Limit.SHAPE, sentence=_too_small(want, fleet, dimensions))
-    nodes = nodes_a_job(want, whole)
+    fleet = offer.fleet
+    if not offer.is_of_use(want):
+        return Why(limit=Limit.SHAPE, sentence=_too_small(want, offer, dimensions))
+    nodes = offer.nodes_a_job(want)
     if nodes > want.nodes_max:
         spread = f"needs {nodes} nodes of fleet {fleet.name} for its {want.tasks} tasks, and may have {want.nodes_max}"
         return Why(limit=Limit.NODES, sentence=spread)
@@ -70,14 +70,14 @@ def _limit(want: Want, fleet: Fleet, dimensions: Dimensions) -> Why:
     return Why(limit=Limit.MAXIMUM, sentence=f"fleet {fleet.name} may hold no more than {fleet.maximum} nodes")
 
 
-def _too_small(want: Want, fleet: Fleet, dimensions: Dimensions) -> str:
+def _too_small(want: Want, offer: Offer, dimensions: Dimensions) -> str:
     """The resource that a node of the fleet lacks most, for one task if the job may spread and else for all of it."""
-    whole, need = dimensions.room(fleet.spec.shape), want.least if want.may_span else want.whole_job
-    lacking = [(use, have, name) for use, have, name in zip(need, whole, dimensions.names, strict=True) if use > have]
+    need = want.least if want.may_span else want.whole_job
+    lacking = [(use, have, name) for use, have, name in zip(need, offer.whole, dimensions.names, strict=True) if use > have]
     if not lacking:
         return f"has {want.tasks} tasks for one node, and may have {want.demand.tasks_per_node} on each"
     use, have, name = max(lacking, key=lambda each: each[0] / max(1, each[1]))
-    return f"a node of fleet {fleet.name} has {have} {name}, and it needs {use}"
+    return f"a node of fleet {offer.fleet.name} has {have} {name}, and it needs {use}"
 
 
 def _wishes(want: Want) -> str:
