@@ -1,11 +1,12 @@
 """One aiobotocore session a process, its clients opened once; AWS's errors become ours here and nowhere else."""
 
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 from aiobotocore.config import AioConfig
-from aiobotocore.session import get_session
+from aiobotocore.session import AioSession, get_session
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -39,6 +40,12 @@ THROTTLES = frozenset(
 )
 
 
+@functools.cache
+def _the_session() -> AioSession:
+    """One session a process: it keeps the service models, which are read and parsed once."""
+    return get_session()
+
+
 class Clients:
     """AWS clients of one process: each is opened at its first use and closed together with the rest."""
 
@@ -46,7 +53,7 @@ class Clients:
         """`endpoints` overrides the address of a service by its name; "default" stands for all others."""
         self._region = region
         self._endpoints = endpoints
-        self._session = get_session()
+        self._session = _the_session()
         self._stack = contextlib.AsyncExitStack()
         self._open: dict[str, Any] = {}
 

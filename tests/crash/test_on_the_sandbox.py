@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +56,12 @@ class Ground:
     stack: Stack
     scheduler: Callable[[], Scheduler]
     local_file: Path | None = None  # the local scheduler's, if it is that one
+    clients: dict[str, Any] = field(default_factory=dict)
 
     def boto(self, service: str) -> Any:
-        return client(service, endpoint_url=self.aws.endpoint_url, region=self.stack.region)
+        if service not in self.clients:
+            self.clients[service] = client(service, endpoint_url=self.aws.endpoint_url, region=self.stack.region)
+        return self.clients[service]
 
     @contextlib.asynccontextmanager
     async def service(self, wire: Wire) -> AsyncIterator[Membership]:
