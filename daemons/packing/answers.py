@@ -1,8 +1,9 @@
 """What becomes of each demand, told to those who ask. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
+from typing import NamedTuple
 
 from daemons.model import BlockedBy, FleetName, JobDemand
 from daemons.packing.expander import Offer
@@ -26,30 +27,55 @@ class Placement:
     why: Why | None = None
 
 
+class _Given(NamedTuple):
+    """How many jobs got which room."""
+
+    jobs: int = 0
+    live: int = 0
+    coming: int = 0
+    new: Mapping[FleetName, int] = _NO_FLEET
+
+    def and_(self, lot: Lot) -> "_Given":
+        jobs = self.jobs + lot.jobs
+        if lot.fleet is None:
+            return self._replace(jobs=jobs, live=self.live + lot.jobs)
+        if lot.kind is Kind.COMING:
+            return self._replace(jobs=jobs, coming=self.coming + lot.jobs)
+        return self._replace(jobs=jobs, new={**self.new, lot.fleet: self.new.get(lot.fleet, 0) + lot.jobs})
+
+
+_NOTHING = _Given()
+
+
 class _Deal:
-    """Lots dealt out in order."""
+    """Lots dealt out in order. Those who get the same share one value."""
 
     def __init__(self, lots: Sequence[Lot]) -> None:
         self._lots = lots
         self._turn = 0
-        self._dealt = 0  # of the lot whose turn it is
+        self._left = lots[0].jobs if lots else 0  # of the lot whose turn it is
+        self._given: dict[int, _Given] = {}  # to those who were content with this lot alone, by what they wanted
 
-    @property
-    def is_over(self) -> bool:
-        return self._turn == len(self._lots)
-
-    def next(self, jobs: int) -> list[Lot]:
+    def next(self, jobs: int) -> _Given:
         """Lots of so many jobs, or what there is left."""
-        lots: list[Lot] = []
-        while jobs and self._turn < len(self._lots):
-            lot = self._lots[self._turn]
-            took = min(jobs, lot.jobs - self._dealt)
-            lots.append(lot if took == lot.jobs else Lot(lot.kind, lot.fleet, took))
-            jobs -= took
-            self._dealt += took
-            if self._dealt == lot.jobs:
-                self._turn, self._dealt = self._turn + 1, 0
-        return lots
+        if jobs < self._left:
+            self._left -= jobs
+            if (given := self._given.get(jobs)) is None:
+                given = self._given[jobs] = _NOTHING.and_(self._lots[self._turn]._replace(jobs=jobs))
+            return given
+        given = _NOTHING
+        while given.jobs < jobs and self._turn < len(self._lots):
+            took = min(jobs - given.jobs, self._left)
+            given = given.and_(self._lots[self._turn]._replace(jobs=took))
+            self._left -= took
+            if not self._left:
+                self._open_next()
+        return given
+
+    def _open_next(self) -> None:
+        self._turn += 1
+        self._left = self._lots[self._turn].jobs if self._turn < len(self._lots) else 0
+        self._given = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +89,13 @@ class Answers:
     def to_runs(self, runs: Sequence[Run], lots: Mapping[Asked, Sequence[Lot]]) -> Iterator[Placement]:
         """Of jobs that want the same, those of higher priority have the earlier lots, then the older ones."""
         deals = {asked: _Deal(placed) for asked, placed in lots.items()}
-        for run in runs:
-            deal = deals.get(run.asked)
-            for demand in run.demands:
-                if deal is None or deal.is_over:
-                    yield Placement(demand=demand, rest=demand.count, why=self._why(run.asked))
-                else:
-                    yield self._placement(run.asked, demand, deal.next(demand.count))
+        for asked, demands, _ in runs:
+            deal = deals.get(asked, _Deal(()))
+            for demand in demands:
+                jobs, live, coming, new = deal.next(demand.count)
+                rest = demand.count - jobs
+                why = self._why(asked) if rest else None
+                yield Placement(demand=demand, live=live, coming=coming, new=new, rest=rest, why=why)
 
     def to_blocked(self, demand: Sequence[JobDemand]) -> Iterator[Placement]:
         held = [job for job in demand if job.blocked_by is not BlockedBy.NOTHING]
@@ -78,21 +104,6 @@ class Answers:
             if (why := self._reasons.get(key)) is None:
                 why = self._reasons[key] = blocked(*key)
             yield Placement(demand=job, rest=job.count, why=why)
-
-    def _placement(self, asked: Asked, demand: JobDemand, lots: Iterable[Lot]) -> Placement:
-        live = coming = placed = 0
-        new: dict[FleetName, int] = {}
-        for kind, fleet, jobs in lots:
-            placed += jobs
-            if fleet is None:
-                live += jobs
-            elif kind is Kind.COMING:
-                coming += jobs
-            else:
-                new[fleet] = new.get(fleet, 0) + jobs
-        rest = demand.count - placed
-        why = self._why(asked) if rest else None
-        return Placement(demand=demand, live=live, coming=coming, new=new or _NO_FLEET, rest=rest, why=why)
 
     def _why(self, asked: Asked) -> Why:
         if (why := self._reasons.get(asked)) is None:

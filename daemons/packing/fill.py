@@ -104,5 +104,5 @@ class Filling:
 
     def _fleet_lines(self, kind: Kind, fleets: Sequence[FleetName]) -> list[Line]:
         """Nodes that have got jobs already, whichever fleet's, before untouched ones."""
-        pairs = [self._lines[kind, fleet] for fleet in fleets]
+        pairs = [self._lines[kind, fleet] for fleet in fleets if self._counts[kind, fleet] > 0]
         return [opened for opened, _ in pairs] + [fresh for _, fresh in pairs]

@@ -81,14 +81,14 @@ class _Ground:
         filling = self._empty(asked)
         left = {shape: shape.count for shape in self.queue.shapes}
         for run in self.queue.runs:
-            left[run.asked] -= filling.start(run.asked, run.count)
+            left[run.asked] -= filling.start(run.asked, run.jobs)
         for shape in self.queue.shapes:
             left[shape] -= filling.place(shape, left[shape])
         if not self.queue.is_contested or not any(rest and filling.could_hold(shape) for shape, rest in left.items()):
             return filling
         filling = self._empty(asked)
         for run in self.queue.runs:
-            filling.place(run.asked, run.count)
+            filling.place(run.asked, run.jobs)
         return filling
 
     def enough(self, filling: Filling) -> Mapping[FleetName, int]:

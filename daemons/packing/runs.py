@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import NamedTuple
 
 from daemons.model import BlockedBy, JobDemand
 from daemons.packing.expander import Offer, PackOptions, preferred
@@ -24,13 +25,12 @@ class Asked:
     offers: tuple[Offer, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):  # a tuple, because there can be a hundred thousand
     """Those of one priority, oldest first."""
 
     asked: Asked
     demands: Sequence[JobDemand]
-    count: int
+    jobs: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from daemons.packing.rooms import Line, Room
-from daemons.packing.stops import Lot, Record, Stop
+from daemons.packing.stops import Lot, Record, Search, Stop
 from daemons.packing.want import Want
 
 
@@ -12,7 +12,8 @@ class Singles:
 
     def __init__(self, want: Want, lines: Sequence[Line], record: Record) -> None:
         self._want = want
-        self._stops = [Stop(line, want, want.whole_job) for line in lines]
+        self._search = Search(want, want.whole_job)
+        self._stops = [Stop(line, line.head) for line in lines]
         self._record = record
 
     def place(self, count: int) -> Iterator[Lot]:
@@ -20,7 +21,7 @@ class Singles:
         turn = 0
         while count and turn < len(self._stops):
             stop = self._stops[turn]
-            if (room := stop.next_fit()) is not None:
+            if (room := self._search.next_fit(stop)) is not None:
                 placed = self._fill(stop.line, room, count)
                 count -= placed
                 yield Lot(stop.line.kind, stop.line.fleet, placed)

@@ -5,7 +5,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from daemons.packing.rooms import Kind, Line, Room
-from daemons.packing.stops import Lot, Record, Stop
+from daemons.packing.stops import Lot, Record, Search, Stop
 from daemons.packing.want import Want
 
 
@@ -23,7 +23,8 @@ class Spans:
 
     def __init__(self, want: Want, lines: Sequence[Line], record: Record) -> None:
         self._want = want
-        self._stops = [Stop(line, want, want.least) for line in lines]
+        self._search = Search(want, want.least)
+        self._stops = [Stop(line, line.head) for line in lines]
         offered = {name for line in lines for name in line.sort.partitions}
         self._partitions = sorted(offered & want.demand.partitions if want.demand.partitions else offered)
         self._record = record
@@ -49,7 +50,7 @@ class Spans:
     def _candidates(self, partition: str) -> Iterator[_Share]:
         for stop in self._stops:
             if partition in stop.line.sort.partitions:
-                for room in stop.fitting():
+                for room in self._search.all_fits(stop):
                     yield _Share(stop.line, room, room.count, self._want.tasks_in(room.free))
 
     def _enough(self, candidates: Iterator[_Share] | Sequence[_Share]) -> list[_Share]:

@@ -34,38 +34,45 @@ class Lot(NamedTuple):
     jobs: int
 
 
-class Stop:
-    """A line that a shape may go to, and how far it has looked: nothing up to and including `mark` fits any more."""
+class Search:
+    """What the jobs of one shape look for: a node that has so much free and that they may have."""
 
-    __slots__ = ("_mark", "_need", "_picky", "_want", "line")
+    __slots__ = ("_may_have", "_need")
 
-    def __init__(self, line: Line, want: Want, need: Amounts) -> None:
-        self.line = line
-        self._want, self._need, self._picky = want, need, want.is_picky
-        self._mark = line.head
+    def __init__(self, want: Want, need: Amounts) -> None:
+        self._need = need
+        self._may_have = want.may_have if want.is_picky else None
 
-    def next_fit(self) -> Room | None:
-        """The first room with a node that has free what is needed. Full rooms on the way are taken out of the line for good."""
-        need, cpus, mark = self._need, self._need[0], self._mark
+    def next_fit(self, stop: "Stop") -> Room | None:
+        """The first room of that line where it is found. Full rooms on the way are taken out of the line for good."""
+        need, cpus, may_have, mark = self._need, self._need[0], self._may_have, stop.mark
         while (room := mark.next) is not None:
             free = room.free
-            if free[0] >= cpus and all(map(le, need, free)) and (not self._picky or self._want.may_have(room)):
+            if free[0] >= cpus and all(map(le, need, free)) and (may_have is None or may_have(room)):
                 break
             if free[0] == 0 and room.next is not None:  # the last one stays: others join the line behind it
                 mark.next = room.next
             else:
                 mark = room
-        self._mark = mark
+        stop.mark = mark
         return room
 
-    def fitting(self) -> Iterator[Room]:
-        """All rooms with nodes that have free what is needed."""
-        room = self.next_fit()
+    def all_fits(self, stop: "Stop") -> Iterator[Room]:
+        """All rooms of that line where it is found."""
+        room = self.next_fit(stop)
         while room is not None:
             yield room
-            beyond = Stop(self.line, self._want, self._need)
-            beyond._mark = room
-            room = beyond.next_fit()
+            room = self.next_fit(Stop(stop.line, room))
+
+
+class Stop:
+    """A line that a shape may go to, and how far it has looked: nothing up to and including `mark` fits any more."""
+
+    __slots__ = ("line", "mark")
+
+    def __init__(self, line: Line, mark: Room) -> None:
+        self.line = line
+        self.mark = mark
 
 
 class Record:
