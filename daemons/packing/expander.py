@@ -6,8 +6,9 @@ from enum import StrEnum
 from math import ceil, inf
 from operator import itemgetter
 
-from daemons.model import Fleet
-from daemons.packing.rooms import UNCOUNTED, Amounts, Dimensions, Sort
+from daemons.model import Fleet, FleetName
+from daemons.packing.limits import Cap
+from daemons.packing.rooms import UNCOUNTED, Amounts, Dimensions, Sort, headroom
 from daemons.packing.want import Want
 
 
@@ -33,12 +34,23 @@ class Offer:
     sort: Sort
     whole: Amounts
     counted: tuple[int, ...]  # the places of what there is a limited amount of
+    cap: Cap | None = None
 
     @classmethod
-    def of(cls, fleet: Fleet, place: int, dimensions: Dimensions) -> "Offer":
+    def of(cls, fleet: Fleet, place: int, dimensions: Dimensions, cap: Cap | None) -> "Offer":
         whole = dimensions.room(fleet.spec.shape)
         counted = tuple(place for place, have in enumerate(whole) if 0 < have < UNCOUNTED)
-        return cls(fleet=fleet, place=place, sort=Sort.of_fleet(fleet.spec), whole=whole, counted=counted)
+        return cls(fleet=fleet, place=place, sort=Sort.of_fleet(fleet.spec), whole=whole, counted=counted, cap=cap)
+
+    @property
+    def new_nodes(self) -> int:
+        """How many nodes the fleet may still be raised by; a static fleet by none."""
+        return headroom(self.fleet) if self.binding_cap is None else self.binding_cap.most
+
+    @property
+    def binding_cap(self) -> Cap | None:
+        """The cap, if the fleet's own bounds would allow more."""
+        return self.cap if self.cap is not None and self.cap.most < headroom(self.fleet) else None
 
     def is_of_use(self, want: Want) -> bool:
         """Could such a job, or a part of one that spans nodes, run on a whole node?"""
@@ -58,8 +70,8 @@ class Offer:
         return ceil(count / want.jobs_in(self.whole)) if each == 1 else count * each
 
 
-def offers_of(fleets: Sequence[Fleet], dimensions: Dimensions) -> list[Offer]:
-    return [Offer.of(fleet, place, dimensions) for place, fleet in enumerate(fleets)]
+def offers_of(fleets: Sequence[Fleet], dimensions: Dimensions, caps: Mapping[FleetName, Cap]) -> list[Offer]:
+    return [Offer.of(fleet, place, dimensions, caps.get(fleet.name)) for place, fleet in enumerate(fleets)]
 
 
 def preferred(want: Want, count: int, offers: Sequence[Offer], options: PackOptions) -> tuple[Offer, ...]:

@@ -12,9 +12,12 @@ from daemons.model import Fleet, FleetName, Hostname, JobDemand, Node
 from daemons.packing.answers import Answers, Placement
 from daemons.packing.expander import Offer, PackOptions, offers_of
 from daemons.packing.fill import Filling
-from daemons.packing.rooms import Dimensions, Kind, headroom, live_lines
+from daemons.packing.limits import Cap
+from daemons.packing.rooms import Dimensions, Kind, live_lines
 from daemons.packing.runs import Queue, alike_jobs, queue_of
 from daemons.packing.stops import Use
+
+_NO_CAPS: Mapping[FleetName, Cap] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,16 +37,18 @@ def pack(
     live: Sequence[Node],
     coming: Mapping[FleetName, int],
     fleets: Sequence[Fleet],
+    caps: Mapping[FleetName, Cap] = _NO_CAPS,
     options: PackOptions | None = None,
 ) -> Packing:
     """Place everything, highest priority first, then the largest. The order of `demand` and `live` makes no difference.
 
-    `coming` counts each fleet's nodes that have been asked for and take no jobs yet. What is asked for is enough: the same jobs
+    `coming` counts each fleet's nodes that have been asked for and take no jobs yet; `caps` keep fleets from growing as far as
+    their maximum. What is asked for is enough: the same jobs
     with the new nodes among those that are coming ask for none.
     """
     alike = alike_jobs(demand)
     dimensions = Dimensions.of(shape for jobs in alike.values() for shape in (jobs[0].per_task, jobs[0].per_node))
-    offers = offers_of(fleets, dimensions)
+    offers = offers_of(fleets, dimensions, caps)
     queue = queue_of(alike, offers, dimensions, options or PackOptions())
     ground = _Ground(queue, live, coming, offers, dimensions)
     filling = ground.fill({})
@@ -109,8 +114,9 @@ class _Ground:
     def _empty(self, asked: Mapping[FleetName, int]) -> Filling:
         named = frozenset().union(*(shape.want.named() for shape in self.queue.shapes))
         counts = {}
-        for fleet in (offer.fleet for offer in self.offers):
-            more = asked.get(fleet.name, 0)
-            counts[Kind.COMING, fleet.name] = self.coming.get(fleet.name, 0) + more
-            counts[Kind.NEW, fleet.name] = headroom(fleet) - more
+        for offer in self.offers:
+            name = offer.fleet.name
+            more = asked.get(name, 0)
+            counts[Kind.COMING, name] = self.coming.get(name, 0) + more
+            counts[Kind.NEW, name] = offer.new_nodes - more
         return Filling(live_lines(self.live, named, self.dimensions), counts, self.offers)

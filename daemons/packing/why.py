@@ -2,24 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from daemons.model import BlockedBy
 from daemons.packing.expander import Offer
+from daemons.packing.limits import Limit
 from daemons.packing.rooms import Dimensions
 from daemons.packing.want import Want
-
-
-class Limit(StrEnum):
-    """What stands between a job and its room."""
-
-    BLOCKED = "blocked"  # the scheduler would not start it, however many nodes there are
-    HOSTS = "hosts"  # it must have nodes that it names
-    PARTITION = "partition"
-    FEATURES = "features"  # or the type of its GPUs
-    SHAPE = "shape"  # no node is large enough
-    NODES = "nodes"  # it needs more nodes at once than there may be
-    MAXIMUM = "maximum"  # there may be no more nodes than there are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +52,8 @@ def _limit(want: Want, offer: Offer, dimensions: Dimensions) -> Why:
         return Why(limit=Limit.NODES, sentence=f"needs {nodes} nodes; fleet {fleet.name} may hold {fleet.maximum}")
     if fleet.is_static:
         return Why(limit=Limit.MAXIMUM, sentence=f"fleet {fleet.name} is static, and its nodes are taken")
+    if (cap := offer.binding_cap) is not None:
+        return Why(limit=cap.limit, sentence=cap.sentence)
     if nodes > 1:
         held = f"fleet {fleet.name} has {fleet.desired} and may hold {fleet.maximum}"
         return Why(limit=Limit.MAXIMUM, sentence=f"needs {nodes} nodes at once; {held}")

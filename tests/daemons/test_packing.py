@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemons.model import BlockedBy, Fleet, FleetName, FleetSpec, Hostname, JobDemand, JobId, Node, NodeState, Shape
-from daemons.packing import Packing, needed_hostnames, pack
+from daemons.packing import Cap, Limit, Packing, needed_hostnames, pack
 from tests.fakes import BATCH, hostname
 
 GPU = FleetSpec(
@@ -218,3 +218,21 @@ def test_the_new_nodes_are_no_fewer_than_what_is_placed_on_them_needs(jobs: list
     on_new = [(placement.demand, sum(placement.new.values())) for placement in result.placements]
     cpus = sum(count * each.tasks * each.per_task.cpus for each, count in on_new if each.nodes_min == each.tasks == 1)
     assert result.new_nodes.get(BATCH.name, 0) * BATCH.shape.cpus >= cpus
+
+
+def test_a_fleet_that_is_kept_from_growing_passes_its_jobs_on_to_the_next_that_fits_and_says_so_where_there_is_none() -> None:
+    second = fleet(replace(BATCH, name=FleetName("second"), group="hpc-second"))
+    short = Cap(most=1, limit=Limit.SHORTAGE, sentence="fleet batch has had no luck")
+    both = pack([job(cpus=8, count=3)], live=[], coming={}, fleets=[fleet(), second], caps={FleetName("batch"): short})
+    assert both.new_nodes == {"batch": 1, "second": 2}
+    alone = pack([job(cpus=8, count=3)], live=[], coming={}, fleets=[fleet()], caps={FleetName("batch"): short})
+    assert (alone.new_nodes, alone.placements[0].rest) == ({"batch": 1}, 2)
+    assert (alone.placements[0].why and alone.placements[0].why.limit) is Limit.SHORTAGE
+    assert str(alone.placements[0].why) == "fleet batch has had no luck"
+
+
+def test_a_cap_beyond_the_maximum_changes_nothing() -> None:
+    wide = Cap(most=50, limit=Limit.BUDGET, sentence="never said")
+    result = pack([job(cpus=8, count=11)], live=[], coming={}, fleets=[fleet()], caps={FleetName("batch"): wide})
+    assert result.new_nodes == {"batch": 10}
+    assert str(result.placements[0].why) == "fleet batch may hold no more than 10 nodes"
