@@ -30,6 +30,13 @@ class Purchase(StrEnum):
     SPOT = "spot"
 
 
+class Launch(StrEnum):
+    """How a fleet is asked to grow."""
+
+    DESIRED_CAPACITY = "desired-capacity"  # Auto Scaling closes the gap in its own time, and goes on trying
+    LAUNCH_INSTANCES = "launch-instances"  # at once, zone by zone, and what cannot be had is known at once
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetSpec:
     """One Auto Scaling group as the operator describes it: what its instances are to the scheduler."""
@@ -42,6 +49,8 @@ class FleetSpec:
     features: frozenset[str] = frozenset()
     purchase: Purchase = Purchase.ON_DEMAND
     price_per_hour: float = 0.0  # one instance, in the account's currency; 0: unknown
+    launch: Launch = Launch.DESIRED_CAPACITY
+    boot_timeout_s: float = 900.0  # from an instance's launch until its node takes jobs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +62,13 @@ class Fleet:
     desired: int
     maximum: int
     members: tuple["Member", ...] = ()
+    zones: tuple[str, ...] = ()  # where it may launch; () where Auto Scaling has not said
+    protects_new: bool = False  # are its new instances protected from scale-in?
+
+    @property
+    def staying(self) -> tuple["Member", ...]:
+        """The members that are not on their way out: what counts towards the desired capacity."""
+        return tuple(member for member in self.members if not member.is_leaving)
 
     @property
     def name(self) -> FleetName:
@@ -72,10 +88,25 @@ class Member:
     lifecycle: str  # AWS's own word: "Pending", "Pending:Wait", "InService", "Terminating:Wait", ...
     zone: str = ""
     healthy: bool = True
+    instance_type: str = ""
+    protected: bool = False  # from scale-in
 
     @property
     def is_leaving(self) -> bool:
         return self.lifecycle.startswith(("Terminat", "Detach"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchFailure:
+    """An instance that was to be launched and was not, in AWS's own words."""
+
+    fleet: FleetName
+    at: float  # seconds since the epoch, by AWS's clock
+    zone: str = ""  # "": not said
+    instance_type: str = ""
+    error_code: str = ""  # LaunchInstances has one, a scaling activity has its text only
+    message: str = ""
+    activity_id: str = ""  # "" unless a scaling activity says so
 
 
 class State(StrEnum):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from daemons.model import Fleet, FleetName, Hostname, Instance, InstanceId
+from daemons.model import Fleet, FleetName, Hostname, Instance, InstanceId, LaunchFailure
 
 MESSAGES_A_RECEIVE = 10  # SQS's limit, and so the sign of a backlog
 
@@ -71,6 +71,14 @@ class EndOutcome(StrEnum):
     ABSENT = "absent"  # no group holds this instance any more
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchAnswer:
+    """What became of a synchronous launch."""
+
+    launched: tuple[InstanceId, ...]
+    failures: tuple[LaunchFailure, ...]
+
+
 class Groups(Protocol):
     async def fleets(self) -> tuple[Fleet, ...]:
         """Every configured fleet with its group's bounds and members. A missing group raises AwsRefused."""
@@ -80,6 +88,22 @@ class Groups(Protocol):
 
     async def raise_desired(self, fleet: Fleet, target: int) -> None:
         """Set the desired capacity. Raises ValueError unless it is above `fleet.desired` and within its bounds."""
+
+    async def launch(self, fleet: Fleet, count: int, *, zones: Sequence[str], token: str) -> LaunchAnswer:
+        """Launch up to `count` instances now, in these zones, one after the other as long as each has some to give.
+
+        The desired capacity grows by what was launched. The same call with the same token launches nothing more.
+        """
+
+    async def cancel_unfulfilled(self, fleet: Fleet, target: int) -> int:
+        """Lower the desired capacity to `target`, or to what the group holds by now if that is more; the new desired capacity.
+
+        No instance is ended by it: it changes nothing, and answers the desired capacity as it is, unless new instances of the
+        group are protected from scale-in and all that are in service are.
+        """
+
+    async def launch_failures(self, fleet: FleetName, *, since: float) -> tuple[LaunchFailure, ...]:
+        """The launches of the group that failed at or after `since`, oldest first; of very many the last hundred."""
 
     async def end(self, instance_id: InstanceId, *, relaunch: bool = False) -> EndOutcome:
         """End this one instance and lower the desired capacity by one, or with `relaunch` let the group launch another."""

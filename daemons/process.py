@@ -7,6 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 
@@ -23,16 +24,33 @@ EXIT_USAGE = 2  # nothing that a restart could mend
 Serve = Callable[[Config, asyncio.Event], Awaitable[None]]  # runs until the event is set
 
 
+class Switch(NamedTuple):
+    """An option of one service alone: what it makes of the configuration where it is given."""
+
+    name: str
+    help: str
+    amend: Callable[[Config], Config]
+
+
 def run_service(
-    daemon: str, purpose: str, serve: Serve, *, load_settings: LoadSettings, argv: Sequence[str] | None = None
+    daemon: str,
+    purpose: str,
+    serve: Serve,
+    *,
+    load_settings: LoadSettings,
+    argv: Sequence[str] | None = None,
+    switches: Sequence[Switch] = (),
 ) -> int:
     """Run `serve` until SIGTERM or SIGINT. Returns the exit code; every failure has been printed or logged."""
-    arguments = _parse_arguments(daemon, purpose, argv)
+    arguments = _parse_arguments(daemon, purpose, argv, switches)
     try:
         config = load_config(arguments.config, os.environ, load_settings=load_settings)
     except ConfigError as err:
         print(_explain(daemon, err), file=sys.stderr)  # noqa: T201  there is no log yet
         return EXIT_USAGE
+    for switch in switches:
+        if switch.name in arguments.switched:
+            config = switch.amend(config)
     configure_logs(
         level=arguments.log_level or config.log.level, daemon=daemon, cluster=config.cluster, scheduler=config.scheduler.name
     )
@@ -54,12 +72,15 @@ async def _serve(config: Config, serve: Serve) -> None:
     log.info("service.stopped")
 
 
-def _parse_arguments(daemon: str, purpose: str, argv: Sequence[str] | None) -> argparse.Namespace:
+def _parse_arguments(daemon: str, purpose: str, argv: Sequence[str] | None, switches: Sequence[Switch]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog=daemon, description=purpose)
     parser.add_argument(
         "--config", type=Path, help="the configuration file (default: $HEADNODE_CONFIG, else /etc/headnode/headnode.toml)"
     )
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="overrides log.level")
+    parser.set_defaults(switched=[])
+    for switch in switches:
+        parser.add_argument(switch.name, dest="switched", action="append_const", const=switch.name, help=switch.help)
     parser.add_argument("--version", action="version", version=f"headnode {version('headnode')}")
     return parser.parse_args(argv)
 

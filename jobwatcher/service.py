@@ -1,39 +1,62 @@
-"""One cycle: observe, plan, apply; one line for each decision or answer that changed."""
+"""One cycle: observe, plan, record, apply."""
 
-import structlog
+import asyncio
+from collections.abc import Callable
+from importlib.metadata import version
 
-from daemons.model import FleetName
+from daemons.model import LaunchFailure
 from daemons.ports import Groups, Rows
 from jobwatcher.apply import apply_decisions
+from jobwatcher.memory import Memory
+from jobwatcher.news import News
 from jobwatcher.observe import observe
-from jobwatcher.plan import CapacityPlan, plan_capacity
+from jobwatcher.plan import Options, plan_capacity
+from jobwatcher.record import Record, Recorder, outcome_of
 from schedulers.base import Scheduler
-
-log = structlog.get_logger()
 
 
 class Growing:
-    """Asks for the capacity that waiting work needs, one pass a cycle."""
+    """Asks for the capacity that waiting work needs, one pass a cycle. In a dry run it decides and records, and asks nobody."""
 
-    def __init__(self, *, scheduler: Scheduler, groups: Groups, rows: Rows) -> None:
+    def __init__(
+        self,
+        *,
+        scheduler: Scheduler,
+        groups: Groups,
+        rows: Rows,
+        recorder: Recorder,
+        options: Options,
+        clock: Callable[[], float],
+    ) -> None:
         self._scheduler = scheduler
         self._groups = groups
         self._rows = rows
-        self._held: dict[FleetName, str] = {}
-        self._answered: frozenset[str] = frozenset()
+        self._recorder = recorder
+        self._options = options
+        self._clock = clock
+        self._memory: Memory | None = None
+        self._told: tuple[LaunchFailure, ...] = ()
+        self._news = News(dry_run=options.jobwatcher.dry_run)
 
     async def cycle(self) -> None:
-        plan = plan_capacity(await observe(self._scheduler, self._groups, self._rows))
-        self._report(plan)
-        await apply_decisions(plan.decisions, self._groups)
-
-    def _report(self, plan: CapacityPlan) -> None:
-        """What has not been said yet: why a fleet is held although work waits, and what becomes of waiting jobs."""
-        for decision in plan.decisions:
-            if decision.target is None and self._held.get(decision.fleet.name) != decision.reason:
-                log.info("capacity.held", fleet=decision.fleet.name, desired=decision.fleet.desired, because=decision.reason)
-        self._held = {decision.fleet.name: decision.reason for decision in plan.decisions if decision.target is None}
-        for answer in plan.answers:
-            if answer.sentence not in self._answered:
-                log.info("demand.answered", jobs=list(answer.jobs[:3]), count=answer.count, because=answer.sentence)
-        self._answered = frozenset(answer.sentence for answer in plan.answers)
+        before = self._memory if self._memory is not None else await asyncio.to_thread(self._recorder.open)
+        seen = await observe(self._scheduler, self._groups, self._rows, now=self._clock(), memory=before, told=self._told)
+        plan = await asyncio.to_thread(plan_capacity, seen, before, self._options)
+        self._memory, self._told = plan.memory, ()
+        self._news.tell(plan, before)
+        record = Record(
+            version=version("headnode"),
+            seen=seen,
+            memory=before,
+            options=self._options,
+            outcome=outcome_of(plan),
+        )
+        await asyncio.to_thread(self._recorder.keep, record)
+        if self._options.jobwatcher.dry_run:
+            await asyncio.to_thread(self._recorder.keep_memory, self._memory)
+        else:
+            applied = await apply_decisions(plan.decisions, seen.fleets, self._groups, memory=plan.memory, now=seen.now)
+            self._memory, self._told = applied.memory, tuple(applied.failures)
+            await asyncio.to_thread(self._recorder.keep_memory, self._memory)
+            if applied.unanswered is not None:
+                raise applied.unanswered

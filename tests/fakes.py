@@ -17,13 +17,14 @@ from daemons.model import (
     InstanceId,
     JobDemand,
     JobId,
+    LaunchFailure,
     Member,
     Node,
     NodeSpec,
     NodeState,
     Shape,
 )
-from daemons.ports import EndOutcome, Place, Received, Records
+from daemons.ports import EndOutcome, LaunchAnswer, Place, Received, Records
 from schedulers.base import DRAIN_MARK, NodeResult, Outcome, Scheduler
 
 BATCH = FleetSpec(
@@ -146,6 +147,15 @@ class FakeGroups(Pluggable):
     ended: list[InstanceId] = field(default_factory=list)
     completed_hooks: list[tuple[str, InstanceId, bool]] = field(default_factory=list)
     extended_hooks: list[tuple[str, InstanceId]] = field(default_factory=list)
+    stock: dict[str, int] = field(default_factory=dict)  # what a zone has to give at once; a zone without a word has enough
+    failures: list[LaunchFailure] = field(default_factory=list)
+    launches: int = 0
+
+    def arrive(self, name: FleetName, *numbers: int, zone: str = "a", lifecycle: str = "InService") -> None:
+        """Auto Scaling has launched these, as it was asked to."""
+        fleet = self.groups[name]
+        new = tuple(Member(instance_id=instance_id(number), lifecycle=lifecycle, zone=zone) for number in numbers)
+        self.groups[name] = replace(fleet, members=(*fleet.members, *new))
 
     @classmethod
     def of(cls, *numbers: int, spec: FleetSpec = BATCH, minimum: int = 0, maximum: int = 10, desired: int | None = None) -> Self:
@@ -177,6 +187,42 @@ class FakeGroups(Pluggable):
         if not fleet.desired < target <= fleet.maximum:
             raise ValueError(target)
         self.groups[fleet.name] = replace(self.groups[fleet.name], desired=target)
+
+    async def launch(self, fleet: Fleet, count: int, *, zones: Sequence[str], token: str) -> LaunchAnswer:
+        """As many as each zone has to give (`stock`; without a word as many as asked for), in new instances."""
+        self._ask("launch")
+        current = self.groups[fleet.name]
+        launched: list[Member] = []
+        failures = []
+        for zone in zones or ("",):
+            lacking = count - len(launched)
+            given = min(lacking, self.stock.get(zone, lacking))
+            launched += [self._launched(len(launched) + number, zone) for number in range(given)]
+            if given < lacking:
+                said = f"no {fleet.spec.instance_type} in {zone}"
+                failures.append(
+                    LaunchFailure(fleet=fleet.name, at=0.0, zone=zone, error_code="InsufficientInstanceCapacity", message=said)
+                )
+            if zone in self.stock:
+                self.stock[zone] -= given
+        self.launches += len(launched)
+        self.groups[fleet.name] = replace(current, desired=current.desired + len(launched), members=(*current.members, *launched))
+        return LaunchAnswer(launched=tuple(one.instance_id for one in launched), failures=tuple(failures))
+
+    def _launched(self, number: int, zone: str) -> Member:
+        return Member(instance_id=instance_id(0xAA0000 + self.launches + number), lifecycle="Pending", zone=zone)
+
+    async def cancel_unfulfilled(self, fleet: Fleet, target: int) -> int:
+        self._ask("cancel_unfulfilled")
+        current = self.groups[fleet.name]
+        lowest = max(target, current.minimum, len(current.staying))
+        if lowest < current.desired:
+            self.groups[fleet.name] = replace(current, desired=lowest)
+        return self.groups[fleet.name].desired
+
+    async def launch_failures(self, fleet: FleetName, *, since: float) -> tuple[LaunchFailure, ...]:
+        self._ask("launch_failures")
+        return tuple(failure for failure in self.failures if failure.fleet == fleet and failure.at >= since)
 
     async def end(self, instance_id: InstanceId, *, relaunch: bool = False) -> EndOutcome:
         self._ask("end")

@@ -2,20 +2,24 @@
 
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from daemons.aws.activities import parse_failed_launch, parse_launch_error
 from daemons.aws.batches import batches
 from daemons.aws.session import Clients, translated
 from daemons.errors import AwsRefused
-from daemons.model import Fleet, FleetName, FleetSpec, InstanceId, Member
-from daemons.ports import EndOutcome
+from daemons.model import Fleet, FleetName, FleetSpec, InstanceId, LaunchFailure, Member
+from daemons.ports import EndOutcome, LaunchAnswer
 
 if TYPE_CHECKING:
     from types_aiobotocore_autoscaling.client import AutoScalingClient
 
 IDS_A_CALL = 50  # DescribeAutoScalingInstances' limit
 GROUPS_A_CALL = 100
+ACTIVITIES_A_CALL = 100  # newest first
+LAUNCHES_A_CALL = 100
 
 
 class AutoScalingGroups:
@@ -49,6 +53,56 @@ class AutoScalingGroups:
         client = await self._client()
         with translated(f"raising the desired capacity to {target}", fleet.spec.group):
             await client.set_desired_capacity(AutoScalingGroupName=fleet.spec.group, DesiredCapacity=target, HonorCooldown=False)
+
+    async def launch(self, fleet: Fleet, count: int, *, zones: Sequence[str], token: str) -> LaunchAnswer:
+        """LaunchInstances takes one zone and a hundred instances a call (its API reference)."""
+        launched: list[InstanceId] = []
+        failures: list[LaunchFailure] = []
+        for zone in zones or ("",):
+            while count > len(launched):
+                asked = min(count - len(launched), LAUNCHES_A_CALL)
+                answer = await self._launch(fleet, asked, zone, f"{token}-{zone}-{len(launched)}")
+                launched += answer.launched
+                failures += answer.failures
+                if len(answer.launched) < asked:
+                    break
+        return LaunchAnswer(launched=tuple(launched), failures=tuple(failures))
+
+    async def _launch(self, fleet: Fleet, count: int, zone: str, token: str) -> LaunchAnswer:
+        client = await self._client()
+        where: dict[str, Any] = {"AvailabilityZones": [zone]} if zone else {}
+        with translated(f"launching {count} instances in {zone or 'its zone'}", fleet.spec.group):
+            answer: Any = await client.launch_instances(
+                AutoScalingGroupName=fleet.spec.group,
+                RequestedCapacity=count,
+                ClientToken=hashlib.sha256(token.encode()).hexdigest(),
+                RetryStrategy="none",
+                **where,
+            )
+        return LaunchAnswer(
+            launched=tuple(InstanceId(one) for some in answer.get("Instances", []) for one in some.get("InstanceIds", [])),
+            failures=tuple(parse_launch_error(fleet.name, error) for error in answer.get("Errors", [])),
+        )
+
+    async def cancel_unfulfilled(self, fleet: Fleet, target: int) -> int:
+        """Reads the group anew first: between the decision and this call instances may have been launched."""
+        now = _parse_fleet(fleet.spec, (await self._describe([fleet.spec.group]))[fleet.spec.group])
+        lowest = max(target, now.minimum, len(now.staying))
+        is_safe = now.protects_new and all(member.protected for member in now.staying if member.lifecycle == "InService")
+        if lowest >= now.desired or not is_safe:
+            return now.desired
+        client = await self._client()
+        with translated(f"lowering the desired capacity to {lowest}", fleet.spec.group):
+            await client.set_desired_capacity(AutoScalingGroupName=fleet.spec.group, DesiredCapacity=lowest, HonorCooldown=False)
+        return lowest
+
+    async def launch_failures(self, fleet: FleetName, *, since: float) -> tuple[LaunchFailure, ...]:
+        client = await self._client()
+        group = self._group_of_fleet[fleet]
+        with translated("reading scaling activities", group):
+            page: Any = await client.describe_scaling_activities(AutoScalingGroupName=group, MaxRecords=ACTIVITIES_A_CALL)
+        found = [parse_failed_launch(fleet, activity) for activity in page["Activities"]]
+        return tuple(failure for failure in reversed(found) if failure is not None and failure.at >= since)
 
     async def end(self, instance_id: InstanceId, *, relaunch: bool = False) -> EndOutcome:
         client = await self._client()
@@ -137,7 +191,11 @@ def _parse_fleet(spec: FleetSpec, group: Mapping[str, Any]) -> Fleet:
                 lifecycle=member["LifecycleState"],
                 zone=member.get("AvailabilityZone", ""),
                 healthy=member.get("HealthStatus", "Healthy").lower() == "healthy",
+                instance_type=member.get("InstanceType", ""),
+                protected=member.get("ProtectedFromScaleIn", False),
             )
             for member in group.get("Instances", [])
         ),
+        zones=tuple(sorted(group.get("AvailabilityZones", ()))),
+        protects_new=group.get("NewInstancesProtectedFromScaleIn", False),
     )

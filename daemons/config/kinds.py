@@ -67,6 +67,12 @@ def _check_queue(value: str) -> str:
     return value
 
 
+def _check_directory(value: str) -> str:
+    if not value.startswith("/") or "\x00" in value or len(value) > 1024:
+        raise refused("is not an absolute path (such as /var/lib/headnode)")
+    return value.rstrip("/") or "/"
+
+
 def _check_zone(value: str) -> str:
     labels = value.removesuffix(".").split(".")
     good = len(value) <= 253 and all(re.fullmatch(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?", label) for label in labels)
@@ -90,3 +96,4 @@ TableName = Annotated[Text, _matching(r"[A-Za-z0-9_.-]{3,255}", "a DynamoDB tabl
 GroupName = Annotated[Text, _named(parse_group_name)]
 ZoneId = Annotated[Text, _matching(r"[A-Z0-9]{1,32}", "a hosted zone's id, without /hostedzone/", "Z0123456789ABCDEFGHIJ")]
 ZoneName = Annotated[Text, AfterValidator(_check_zone)]
+DirectoryPath = Annotated[Text, AfterValidator(_check_directory)]

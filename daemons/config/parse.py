@@ -164,6 +164,7 @@ def _config(entry: FileEntry, settings: BaseModel) -> Config:
         fleets=tuple(fleet.to_spec() for fleet in entry.fleet),
         sqswatcher=entry.sqswatcher,
         jobwatcher=entry.jobwatcher,
+        budget=entry.budget,
         nodewatcher=entry.nodewatcher,
         log=entry.log,
     )

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, with_config
 
 from daemons.config.kinds import (
+    DirectoryPath,
     Flag,
     FleetWord,
     GroupName,
@@ -25,7 +26,8 @@ from daemons.config.kinds import (
     ZoneId,
     ZoneName,
 )
-from daemons.model import FleetName, FleetSpec, Purchase, Shape
+from daemons.model import FleetName, FleetSpec, Launch, Purchase, Shape
+from daemons.packing.expander import Expander
 
 MONTH_S = 30 * 86_400
 
@@ -70,6 +72,62 @@ class SqswatcherConfig:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobwatcherConfig:
     interval_s: Annotated[Number, Field(gt=0, le=3600, description="seconds between two looks at the waiting jobs")] = 10.0
+    expanders: Annotated[
+        tuple[Expander, ...],
+        Field(
+            min_length=1, description="how a fleet is chosen where several fit: least-waste, cheapest, priority-order; in turn"
+        ),
+    ] = (Expander.LEAST_WASTE, Expander.CHEAPEST, Expander.PRIORITY_ORDER)
+    settle_s: Annotated[
+        Number,
+        Field(ge=0, le=600, description="how long what was asked for counts as asked, whatever Auto Scaling says, in seconds"),
+    ] = 30.0
+    max_raise: Annotated[Whole, Field(ge=1, le=10_000, description="the most nodes that one look asks of a fleet")] = 100
+    max_raise_per_minute: Annotated[
+        Whole, Field(ge=0, le=100_000, description="the most nodes that a fleet is asked for in a minute; 0: no such limit")
+    ] = 0
+    fulfil_within_s: Annotated[
+        Number,
+        Field(ge=10, le=86_400, description="how long capacity may fail to come before it is given up for now, in seconds"),
+    ] = 600.0
+    cancel_after_s: Annotated[
+        Number,
+        Field(
+            ge=0, le=86_400, description="how long capacity that has not come and that no job needs stays asked for, in seconds"
+        ),
+    ] = 60.0
+    backoff_s: Annotated[
+        Number, Field(gt=0, le=86_400, description="how long a place that had nothing to give is left alone at first, in seconds")
+    ] = 60.0
+    backoff_most_s: Annotated[
+        Number, Field(gt=0, le=86_400, description="how long at most: it doubles with every failure, in seconds")
+    ] = 1800.0
+    boot_failures: Annotated[
+        Whole, Field(ge=1, le=100, description="after so many instances in a row that never take jobs, a fleet stops growing")
+    ] = 3
+    surplus_alarm_s: Annotated[
+        Number,
+        Field(gt=0, le=MONTH_S, description="how long nodes may stand idle without demand before that is an alarm, in seconds"),
+    ] = 3600.0
+    dry_run: Annotated[Flag, Field(description="true: decide and record, and do nothing")] = False
+    state_dir: Annotated[
+        DirectoryPath, Field(description="where it keeps what it has learnt, and the record of its decisions")
+    ] = "/var/lib/headnode/jobwatcher"
+    record_mib: Annotated[Whole, Field(ge=1, le=100_000, description="how large the record of decisions may get, in MiB")] = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetConfig:
+    """Ceilings for growing. 0 is none. They never end a node."""
+
+    warn_nodes: Annotated[Whole, Field(ge=0, description="warn beyond so many nodes; 0: never")] = 0
+    max_nodes: Annotated[Whole, Field(ge=0, description="do not grow beyond so many nodes in all; 0: no such limit")] = 0
+    warn_per_hour: Annotated[Number, Field(ge=0, description="warn beyond that price an hour; 0: never")] = 0.0
+    max_per_hour: Annotated[Number, Field(ge=0, description="do not grow beyond that price an hour; 0: no such limit")] = 0.0
+    warn_per_day: Annotated[Number, Field(ge=0, description="warn once that much is spent in a day (UTC); 0: never")] = 0.0
+    max_per_day: Annotated[
+        Number, Field(ge=0, description="do not grow once that much is spent in a day (UTC); 0: no such limit")
+    ] = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +184,14 @@ class FleetEntry:
     price_per_hour: Annotated[
         Number, Field(ge=0, le=100_000, description="price of one instance an hour, to prefer the cheaper fleet; 0: unknown")
     ] = 0.0
+    launch: Annotated[
+        Launch,
+        Field(description="how it is asked to grow: desired-capacity or launch-instances (at once, needs a launch template)"),
+    ] = Launch.DESIRED_CAPACITY
+    boot_timeout_s: Annotated[
+        Number,
+        Field(gt=0, le=86_400, description="how long an instance may take from its launch until its node takes jobs, in seconds"),
+    ] = 900.0
 
     def to_spec(self) -> FleetSpec:
         return FleetSpec(
@@ -143,6 +209,8 @@ class FleetEntry:
             features=self.features,
             purchase=self.purchase,
             price_per_hour=self.price_per_hour,
+            launch=self.launch,
+            boot_timeout_s=self.boot_timeout_s,
         )
 
 
@@ -175,6 +243,7 @@ class FileEntry:
     jobwatcher: Annotated[JobwatcherConfig, Field(description="the service that grows the fleets")] = field(
         default_factory=JobwatcherConfig
     )
+    budget: Annotated[BudgetConfig, Field(description="ceilings for growing")] = field(default_factory=BudgetConfig)
     nodewatcher: Annotated[NodewatcherConfig, Field(description="the service that shrinks the fleets")] = field(
         default_factory=NodewatcherConfig
     )
@@ -201,5 +270,6 @@ class Config:
     fleets: tuple[FleetSpec, ...]
     sqswatcher: SqswatcherConfig
     jobwatcher: JobwatcherConfig
+    budget: BudgetConfig
     nodewatcher: NodewatcherConfig
     log: LogConfig

@@ -164,7 +164,7 @@ def test_a_problem_says_what_the_setting_is_for() -> None:
         ("[log]\nidle_for_s = 1\n", "idle_for_s belongs into [nodewatcher]"),
         ("[log]\ninterval_s = 1\n", "interval_s belongs into [jobwatcher] or [nodewatcher]"),
         ("[log]\nendpoints = 1\n", "it is a section: [endpoints]"),
-        ("[jobwatcher]\nxyzzy = 1\n", "known here: interval_s"),
+        ("[log]\nxyzzy = 1\n", "known here: level"),
     ],
 )
 def test_an_unknown_key_is_a_problem_with_a_hint_at_what_was_meant(addition: str, hint: str) -> None:
