@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from daemons.config.values import BudgetConfig, JobwatcherConfig
-from daemons.model import BlockedBy, FleetName, JobDemand
+from daemons.model import BlockedBy, FleetName, Hostname, JobDemand
 from daemons.packing import Cap, Packing, PackOptions, Placement, pack
 from jobwatcher.alarms import Alarm, plan_alarms
 from jobwatcher.budget import pack_within, room_left
@@ -73,6 +73,7 @@ class Answer:
 class CapacityPlan:
     decisions: tuple[Decision, ...]
     answers: tuple[Answer, ...]  # in the order in which the jobs get their turn; the blocked ones at the end
+    used_hosts: frozenset[Hostname]  # live nodes that stand empty and that waiting jobs are about to use
     alarms: tuple[Alarm, ...]  # everything that is wrong now; `memory.standing` has the keys of those raised before
     unknown_reasons: tuple[str, ...]  # words of the scheduler that the plugin does not know
     memory: Memory
@@ -96,6 +97,7 @@ def plan_capacity(seen: Observation, memory: Memory, options: Options) -> Capaci
     return CapacityPlan(
         decisions=decisions,
         answers=tuple(map(_answer, packing.placements)),
+        used_hosts=packing.used_hosts,
         alarms=alarms,
         unknown_reasons=tuple(sorted({job.reason for job in seen.demand if job.blocked_by is BlockedBy.UNKNOWN})),
         memory=replace(learnt, standing=frozenset(alarm.key for alarm in alarms)),

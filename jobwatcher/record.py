@@ -8,11 +8,12 @@ older ones, compressed. All are JSON lines of the same kind but the first.
 import gzip
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from daemons.config.values import JobwatcherConfig
 from daemons.errors import ConfigError, InvalidValue
+from daemons.model import Hostname
 from daemons.plain import parse_json, render_json
 from jobwatcher.alarms import Alarm
 from jobwatcher.memory import Memory
@@ -20,6 +21,7 @@ from jobwatcher.observe import Observation
 from jobwatcher.plan import Action, Answer, CapacityPlan, Decision, Options
 
 MEMORY, LAST, DECISIONS = "memory.json", "last.json", "decisions.jsonl"
+_FRESH_S = 60.0  # how old the last look on file may be while nothing changes
 _PARTS = 8  # the files that the record is spread over, the open one included
 _PACKED = 0.2  # what gzip leaves of such lines, and rather less
 
@@ -30,6 +32,7 @@ class Outcome:
 
     decisions: tuple[Decision, ...]
     answers: tuple[Answer, ...]
+    used_hosts: frozenset[Hostname] = frozenset()
     alarms: tuple[Alarm, ...] = ()
 
 
@@ -45,7 +48,7 @@ class Record:
 
 
 def outcome_of(plan: CapacityPlan) -> Outcome:
-    return Outcome(decisions=plan.decisions, answers=plan.answers, alarms=plan.alarms)
+    return Outcome(decisions=plan.decisions, answers=plan.answers, used_hosts=plan.used_hosts, alarms=plan.alarms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +108,12 @@ class Recorder:
     def keep(self, record: Record) -> bool:
         """Write the record down. Whether it went into the history: it changes something, or differs from the one before."""
         gist = _Gist.of(record.outcome)
-        is_news = gist != self._gist or any(decision.action is not Action.HOLD for decision in record.outcome.decisions)
-        still = self._last is not None and _same_sight(record.seen, self._last)
-        self._gist, self._last = gist, record.seen
-        if still and not is_news:
+        acts = any(decision.action is not Action.HOLD for decision in record.outcome.decisions)
+        is_news = gist != self._gist or (acts and not record.options.jobwatcher.dry_run)
+        self._gist = gist
+        if not is_news and self._last is not None and _is_like(record.seen, self._last):
             return False
+        self._last = record.seen
         line = render_json(record)
         self._write(LAST, line)
         if is_news:
@@ -147,14 +151,9 @@ def _part(path: Path, number: int) -> Path:
     return path.with_name(f"{path.name}.{number}.gz")
 
 
-def _same_sight(one: Observation, other: Observation) -> bool:
-    return (one.fleets, one.rows, one.nodes, one.demand, one.failures) == (
-        other.fleets,
-        other.rows,
-        other.nodes,
-        other.demand,
-        other.failures,
-    )
+def _is_like(one: Observation, other: Observation) -> bool:
+    """The same but for the time, and not much of that."""
+    return 0 <= one.now - other.now < _FRESH_S and one == replace(other, now=one.now)
 
 
 def read_last(directory: Path) -> Record | None:

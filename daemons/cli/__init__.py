@@ -8,9 +8,12 @@ import typer
 
 from daemons.cli.config import app as config_app
 from daemons.cli.demo import demo
+from daemons.cli.explain import app as explain_app
+from daemons.cli.explain import replay_command
 from daemons.cli.local import app as local_app
 from daemons.cli.queue import app as queue_app
 from daemons.cli.resync import resync
+from daemons.cli.services import jobwatcher
 from daemons.errors import ConfigError, HeadnodeError
 
 app = typer.Typer(
@@ -22,8 +25,11 @@ app = typer.Typer(
 app.add_typer(config_app, name="config")
 app.add_typer(local_app, name="local")
 app.add_typer(queue_app, name="queue")
+app.add_typer(explain_app, name="explain")
 app.command()(demo)
 app.command()(resync)
+app.command("replay")(replay_command)
+app.command()(jobwatcher)
 
 
 def _print_version(wanted: bool) -> None:
