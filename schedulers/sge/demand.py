@@ -1,0 +1,135 @@
+"""Grid Engine's waiting jobs as demand: in order, arrays counted, those of one shape together. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from operator import attrgetter
+
+from daemons.errors import SchedulerUnavailable
+from daemons.model import BlockedBy, JobDemand, JobId
+from schedulers.sge import amounts
+from schedulers.sge.asks import Site, parse_asks
+from schedulers.sge.parse import Row, Snapshot
+
+_PRIORITY_STEPS = 100_000  # Grid Engine's priorities are numbers from 0 to 1 with five digits
+_SHOWN_TASKS_CHARS = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Details:
+    """What the snapshot does not say of waiting jobs. All by job number."""
+
+    later: AbstractSet[str] = frozenset()  # to begin at a time to come
+    throttles: Mapping[str, int] = field(default_factory=dict)  # how many tasks of an array may run at once
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """One row's worth of jobs: a shared shape, and what is the row's own."""
+
+    shape: JobDemand
+    job: JobId
+    count: int
+    priority: int
+    submitted_at: float
+    blocked_by: BlockedBy
+    reason: str
+
+    @property
+    def order(self) -> tuple[int, float]:
+        return (-self.priority, self.submitted_at)
+
+    @property
+    def likeness(self) -> tuple[int, BlockedBy, str]:
+        """Equal for neighbours that become one value; equal shapes are the same object."""
+        return (id(self.shape), self.blocked_by, self.reason)
+
+
+def needed_details(snapshot: Snapshot) -> tuple[bool, tuple[str, ...]]:
+    """What else has to be asked for: which jobs begin later (one without priority waits), and arrays, which may be throttled."""
+    free = [row for row in snapshot.waiting if _blocked_by(row, Details()) is BlockedBy.NOTHING]
+    arrays = dict.fromkeys(row.job_id for row in free if row.tasks)
+    return any(row.priority == 0 for row in free), tuple(arrays)
+
+
+def parse_demand(snapshot: Snapshot, site: Site, details: Details) -> tuple[JobDemand, ...]:
+    """Every waiting job, highest priority first, oldest first among equals.
+
+    Neighbours in this order that ask for the same come as one value, with the priority of its first.
+    Raises SchedulerUnavailable for a row that cannot be read.
+    """
+    shapes: dict[tuple[object, ...], JobDemand] = {}
+    able = _able_tasks(snapshot, details)
+    waiting: list[_Waiting] = []
+    for row in snapshot.waiting:
+        if (shape := shapes.get(row.shape)) is None:
+            shape = shapes[row.shape] = parse_asks(row, site)
+        waiting += _waiting(row, shape, details, able)
+    waiting.sort(key=attrgetter("order"))
+    return tuple(_merged(list(alike)) for _, alike in groupby(waiting, key=attrgetter("likeness")))
+
+
+def _merged(alike: Sequence[_Waiting]) -> JobDemand:
+    first = alike[0]
+    return replace(
+        first.shape,
+        jobs=tuple(dict.fromkeys(waiting.job for waiting in alike)),
+        count=sum(waiting.count for waiting in alike),
+        priority=first.priority,
+        submitted_at=first.submitted_at,
+        blocked_by=first.blocked_by,
+        reason=first.reason,
+    )
+
+
+def _able_tasks(snapshot: Snapshot, details: Details) -> dict[str, int]:
+    """How many more tasks of each throttled array may start."""
+    left = dict(details.throttles)
+    running = {row.job for instance in snapshot.instances for row in instance.jobs}  # once, on however many hosts
+    for job in running:
+        number = job.partition(".")[0]
+        if number in left:
+            left[number] = max(left[number] - 1, 0)
+    return left
+
+
+def _waiting(row: Row, shape: JobDemand, details: Details, able: dict[str, int]) -> Iterable[_Waiting]:
+    """One value, or two for an array of which only some tasks may run at once: the rest waits for the array, not for nodes."""
+    try:
+        tasks = amounts.count_tasks(row.tasks)
+    except ValueError as err:
+        raise SchedulerUnavailable(f"qstat wrote a waiting job that cannot be read ({err}): job {row.job!r}") from err
+    blocked_by = _blocked_by(row, details)
+    reason = row.state if blocked_by is not BlockedBy.NOTHING else shape.reason
+    may = tasks
+    if blocked_by is BlockedBy.NOTHING:
+        blocked_by = shape.blocked_by
+        if blocked_by is BlockedBy.NOTHING and row.job_id in able:
+            may = min(tasks, able[row.job_id])
+            able[row.job_id] -= may  # an array may fill several rows
+    throttled = f"no more than {details.throttles.get(row.job_id)} of its tasks may run at once"
+    parts = ((may, blocked_by, reason), (tasks - may, BlockedBy.ARRAY_LIMIT, throttled))
+    priority = round(row.priority * _PRIORITY_STEPS)
+    return [
+        _Waiting(shape, _shown(row), count, priority, row.submitted_at, blocked, because)
+        for count, blocked, because in parts
+        if count
+    ]
+
+
+def _blocked_by(row: Row, details: Details) -> BlockedBy:
+    """What a waiting job's state letters mean: `qw`, `hqw`, `Eqw`, `Rq`, `hRwq`. `d` is a job that is being deleted."""
+    if "E" in row.state:
+        return BlockedBy.ERROR
+    if "h" in row.state or "d" in row.state:
+        return BlockedBy.DEPENDENCY if row.depends else BlockedBy.HOLD
+    if row.job_id in details.later:
+        return BlockedBy.BEGIN_TIME
+    return BlockedBy.NOTHING if set(row.state) <= set("qwR") else BlockedBy.UNKNOWN
+
+
+def _shown(row: Row) -> JobId:
+    """An id of bearable length: `17.1-20:1`."""
+    tasks = row.tasks if len(row.tasks) <= _SHOWN_TASKS_CHARS else f"{row.tasks[:_SHOWN_TASKS_CHARS].rpartition(',')[0]},…"
+    return JobId(f"{row.job_id}.{tasks}" if tasks else row.job_id)
