@@ -11,13 +11,14 @@ import pytest
 from sandbox.guard import start_guard
 from sandbox.slurm import SlurmCluster, can_run
 from sandbox.world import World
+from tests.e2e.scene import FLEETS
 from tests.needs import skip_or_fail
 from tests.schedulers.slurm.bench import BATCH, GPU, Bench
 
 
 @pytest.fixture(scope="session")
 def slurm_cluster(world: World) -> Iterator[SlurmCluster]:
-    fleets = (BATCH, GPU) if world.isolated else (BATCH,)
+    fleets = (BATCH, GPU, *FLEETS) if world.isolated else (BATCH,)
     if reason := can_run(world, fleets):
         skip_or_fail(f"no real Slurm: {reason}")
     directory = Path(tempfile.mkdtemp(prefix="hn-"))  # a short path: sockets' names are bounded
@@ -35,7 +36,7 @@ def slurm_cluster(world: World) -> Iterator[SlurmCluster]:
 @pytest.fixture
 async def bench(slurm_cluster: SlurmCluster) -> Bench:
     """A cluster with placeholders and nothing else."""
-    bench = Bench(cluster=slurm_cluster, fleets=tuple(slurm_cluster.fleets))
+    bench = Bench(cluster=slurm_cluster, fleets=(BATCH, GPU) if slurm_cluster.world.isolated else (BATCH,))
     bench.clear()
     await bench.slurm.advertise(bench.fleets)
     return bench
