@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from daemons.model import Hostname, InstanceId
-from daemons.packing import needed_hostnames
+from daemons.model import InstanceId
 from nodewatcher.apply import World, apply_verdicts
-from nodewatcher.observe import Observation, observe
+from nodewatcher.needed import needed_hostnames
+from nodewatcher.observe import observe
 from nodewatcher.plan import Options, Verdict, plan_nodes
 
 log = structlog.get_logger()
@@ -28,7 +28,7 @@ class Shrinking:
     async def cycle(self) -> None:
         now = self._clock()
         seen = await observe(self._world.scheduler, self._world.groups, self._world.rows, now=now)
-        verdicts = plan_nodes(seen, self._options, needed=_needed(seen))
+        verdicts = plan_nodes(seen, self._options, needed=needed_hostnames(seen))
         self._report(verdicts)
         await apply_verdicts(verdicts, self._world, now=now)
 
@@ -45,8 +45,3 @@ class Shrinking:
                     because=verdict.reason,
                 )
         self._said = said
-
-
-def _needed(seen: Observation) -> frozenset[Hostname]:
-    """The nodes that pending demand is about to use, by the same packing that jobwatcher asks for capacity with."""
-    return needed_hostnames(seen.demand, nodes=seen.nodes, fleets=seen.fleets)

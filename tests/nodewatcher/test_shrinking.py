@@ -314,3 +314,15 @@ async def test_whatever_happens_no_busy_node_is_ever_ended(story: list[tuple[str
             assert not four.scheduler.known[victim].jobs
             assert four.scheduler.known[victim].reason.startswith(DRAIN_MARK)
     assert four.groups.groups[BATCH.name].desired >= 1
+
+
+async def test_nodes_for_an_all_or_nothing_job_are_kept_as_long_as_the_others_are_asked_for_and_no_longer() -> None:
+    two = cluster(1, 2)
+    two.groups.groups[BATCH.name] = replace(two.groups.groups[BATCH.name], desired=4)
+    two.scheduler.waiting.append(JobDemand(jobs=(JobId("7"),), tasks=4, nodes_min=4, per_task=Shape(cpus=8)))
+    await two.passes()
+    await two.passes(after_s=2 * IDLE_FOR_S)
+    assert two.groups.ended == []
+    two.groups.groups[BATCH.name] = replace(two.groups.groups[BATCH.name], desired=2)
+    await two.passes(after_s=IDLE_FOR_S)
+    assert sorted(two.groups.ended) == [instance_id(1), instance_id(2)]
