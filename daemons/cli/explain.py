@@ -15,8 +15,9 @@ from rich.progress import Progress
 
 from daemons.cli.common import ConfigOption, JsonOption, read_config
 from daemons.errors import HeadnodeError, InvalidValue
+from daemons.record import read_last, read_records
 from jobwatcher import explain as words
-from jobwatcher.record import Record, read_last, read_records, state_directory
+from jobwatcher.record import Record, state_directory
 from jobwatcher.replay import Replay, replay, title
 
 app = typer.Typer(name="explain", help="Say why the cluster grew or did not.", invoke_without_command=True)
@@ -78,9 +79,9 @@ def replay_command(
     path = file if file is not None else _directory(config, None, shadow=shadow)
     if not path.exists():
         raise NothingRecorded(f"there is no record at {path}", hint="name the file, or start jobwatcher")
-    records = read_records(path)
+    records = read_records(path, Record)
     chosen = _in_force(records, _parse_time(at)) if at else records
-    outcomes = _with_progress(replay(record) for _, record in chosen)
+    outcomes = _with_progress(replay(record) for record in chosen)
     if as_json:
         typer.echo(json.dumps([asdict(one) for one in outcomes]))
     else:
@@ -94,7 +95,7 @@ def replay_command(
 
 def _tell(context: typer.Context, explain: Callable[[Record], words.Explanation], *, as_json: bool) -> None:
     directory, json_for_all = context.obj
-    record = read_last(directory)
+    record = read_last(directory, Record)
     if record is None:
         raise NothingRecorded(
             f"jobwatcher has recorded nothing in {directory}", hint="is it running? look at its log, or at jobwatcher.state_dir"
@@ -126,13 +127,13 @@ def _parse_time(text: str) -> float:
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
 
-def _in_force(records: Iterable[tuple[str, Record]], at: float) -> list[tuple[str, Record]]:
+def _in_force(records: Iterable[Record], at: float) -> list[Record]:
     """The last decision that was made before `at`."""
-    last_one: list[tuple[str, Record]] = []
-    for place, record in records:
+    last_one: list[Record] = []
+    for record in records:
         if record.seen.now > at:
             break
-        last_one = [(place, record)]
+        last_one = [record]
     if not last_one:
         raise NothingRecorded("no decision is as old as that", hint="the older ones may have been rotated away")
     return last_one

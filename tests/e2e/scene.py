@@ -12,8 +12,9 @@ from typing import Any
 
 from daemons.errors import InvalidValue
 from daemons.model import FleetName, FleetSpec, JobId, Shape
+from daemons.record import read_last
 from jobwatcher.explain import explain_job
-from jobwatcher.record import read_last
+from jobwatcher.record import Record
 from sandbox.aws.server import SandboxAws
 from sandbox.aws.stack import GroupSpec, StackSpec, create_stack
 from sandbox.aws.world import Timing
@@ -79,7 +80,7 @@ class Scene:
         for fleet in FLEETS:
             self.peaks[fleet.name] = max(self.peaks.get(fleet.name, 0), self.desired(fleet))
         try:
-            record = read_last(self.directory / "state")
+            record = read_last(self.directory / "state", Record)
         except InvalidValue:
             record = None
         if record is not None:

@@ -5,15 +5,16 @@ from pathlib import Path
 
 from daemons.config.values import JobwatcherConfig
 from daemons.model import BlockedBy, JobId, Shape
+from daemons.record import read_last
 from jobwatcher.explain import explain_fleet, explain_job, explain_last, explain_node
-from jobwatcher.record import Record, read_last
+from jobwatcher.record import Record
 from tests.fakes import BATCH, FakeGroups, hostname, instance_id
 from tests.jobwatcher.cluster import Cluster
 from tests.jobwatcher.test_shortages import failed
 
 
 def last(one: Cluster) -> Record:
-    record = read_last(one.directory)
+    record = read_last(one.directory, Record)
     assert record is not None
     return record
 

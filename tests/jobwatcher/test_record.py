@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from daemons.config.values import BudgetConfig, JobwatcherConfig
 from daemons.errors import ConfigError, InvalidValue
 from daemons.model import Fleet, FleetName, JobDemand, Node
 from daemons.plain import parse_json, render_json, to_plain
+from daemons.record import DECISIONS, LAST, MEMORY, read_last, read_records
 from jobwatcher.memory import Memory
 from jobwatcher.plan import Action, Options
-from jobwatcher.record import DECISIONS, LAST, MEMORY, Record, Recorder, read_last, read_records
+from jobwatcher.record import Record, Recorder
 from jobwatcher.replay import replay
 from tests.fakes import BATCH, FakeGroups, hostname
 from tests.jobwatcher.cluster import Cluster
@@ -46,7 +48,7 @@ async def an_eventful_hour(directory: Path) -> Cluster:
 
 async def test_recorded_decisions_come_out_the_same_to_the_last_bit(tmp_path: Path) -> None:
     await an_eventful_hour(tmp_path)
-    records = [record for _, record in read_records(tmp_path)]
+    records = list(read_records(tmp_path, Record))
     actions = {decision.action for record in records for decision in record.outcome.decisions}
     assert actions == set(Action)
     assert [replay(record).differences for record in records] == [()] * len(records)
@@ -56,7 +58,7 @@ async def test_a_decision_that_is_made_differently_shows_what_is_different(tmp_p
     one = Cluster(tmp_path, FakeGroups.of())
     one.waits(3)
     await one.look()
-    ((_, record),) = read_records(tmp_path)
+    (record,) = read_records(tmp_path, Record)
     other = replace(record, options=Options(jobwatcher=JobwatcherConfig(max_raise=2), budget=BudgetConfig()))
     assert "fleet batch: target was 3 then, is 2 now" in replay(other).differences
 
@@ -68,13 +70,13 @@ async def test_equal_looks_are_written_once_and_the_last_one_is_always_there(tmp
     one.waits(1, cpus=99)
     for _ in range(5):
         await one.look()
-    assert len(list(read_records(tmp_path))) == 2
+    assert len(list(read_records(tmp_path, Record))) == 2
     one.waits(1, cpus=99, job="8")
     await one.look()
-    last = read_last(tmp_path)
+    last = read_last(tmp_path, Record)
     assert last is not None
     assert [answer.jobs for answer in last.outcome.answers] == [("7",), ("8",)]
-    assert len(list(read_records(tmp_path))) == 2
+    assert len(list(read_records(tmp_path, Record))) == 2
 
 
 async def test_a_dry_run_decides_and_records_beside_the_real_one_and_asks_for_nothing(tmp_path: Path) -> None:
@@ -82,7 +84,7 @@ async def test_a_dry_run_decides_and_records_beside_the_real_one_and_asks_for_no
     one.waits(2)
     for _ in range(3):
         await one.look()
-    ((_, record),) = read_records(tmp_path)
+    (record,) = read_records(tmp_path, Record)
     assert [(one.action, one.target) for one in record.outcome.decisions] == [(Action.RAISE, 2)]
     assert (one.desired, one.groups.calls["raise_desired"]) == (0, 0)
 
@@ -90,7 +92,7 @@ async def test_a_dry_run_decides_and_records_beside_the_real_one_and_asks_for_no
 async def test_the_record_is_rotated_compressed_and_bounded(tmp_path: Path) -> None:
     one = Cluster(tmp_path / "small", FakeGroups.of())
     await one.look()
-    record = read_last(tmp_path / "small")
+    record = read_last(tmp_path / "small", Record)
     assert record is not None
     directory = tmp_path / "record"
     recorder = Recorder(directory, most_bytes=1 << 18)
@@ -103,7 +105,7 @@ async def test_the_record_is_rotated_compressed_and_bounded(tmp_path: Path) -> N
     sizes = [path.stat().st_size for path in directory.glob(f"{DECISIONS}*")]
     assert 2 < len(sizes) <= 9
     assert sum(sizes) <= 1 << 18
-    times = [one.seen.now for _, one in read_records(directory)]
+    times = [one.seen.now for one in read_records(directory, Record)]
     assert times == sorted(times)
     assert times[-1] == 1199
 
@@ -115,13 +117,13 @@ async def test_a_line_that_was_cut_short_is_left_out_and_one_that_is_something_e
     path = tmp_path / DECISIONS
     whole = path.read_bytes()
     path.write_bytes(whole + whole[:100])
-    assert len(list(read_records(path))) == 1
+    assert len(list(read_records(path, Record))) == 1
     path.write_bytes(whole + b'{"version":"1"}\n')
     with pytest.raises(InvalidValue, match=rf"{DECISIONS}:2: this is no Record: seen"):
-        list(read_records(path))
+        list(read_records(path, Record))
     packed = tmp_path / "some.gz"
     packed.write_bytes(gzip.compress(whole))
-    assert len(list(read_records(packed))) == 1
+    assert len(list(read_records(packed, Record))) == 1
 
 
 async def test_a_memory_that_cannot_be_read_is_put_aside(tmp_path: Path) -> None:
@@ -165,4 +167,16 @@ async def test_the_files_are_json_for_everybody(tmp_path: Path) -> None:
     await one.look()
     for name in (LAST, DECISIONS, MEMORY):
         assert isinstance(json.loads(tmp_path.joinpath(name).read_text()), dict)
-    assert isinstance(read_last(tmp_path), Record)
+    assert isinstance(read_last(tmp_path, Record), Record)
+
+
+async def test_a_disk_that_is_full_stops_the_record_and_not_the_service(tmp_path: Path) -> None:
+    one = Cluster(tmp_path, FakeGroups.of())
+    await one.look()
+    for name in (LAST, MEMORY):
+        tmp_path.joinpath(f"{name}.new").mkdir()  # where the next one would be written
+    one.waits(1)
+    with capture_logs() as events:
+        await one.look()
+    assert one.desired == 1
+    assert {"record.not_written", "memory.not_written"} <= {event["event"] for event in events}
