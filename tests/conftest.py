@@ -4,10 +4,10 @@ import pytest
 
 from sandbox.world import World, enter_private_world
 
-pytest_plugins = ["tests.slurm_fixtures"]
+pytest_plugins = ["tests.slurm_fixtures", "tests.sge_fixtures"]
 
 _WORLD = pytest.StashKey[World]()
-_NEED_A_WORLD = ("slurm", "e2e")
+_NEED_A_WORLD = ("slurm", "sge", "e2e")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -31,6 +31,7 @@ class Complex:
     requestable: str
     consumable: str  # NO; YES: for each slot; JOB: once
     default: str
+    line: str  # as it was written, to write it again
 
     @property
     def is_consumable(self) -> bool:
@@ -159,7 +160,13 @@ def _complexes(text: str) -> Iterator[Complex]:
         if _is_complex(line):
             name, _, kind, operator, requestable, consumable, default, _ = line.split()
             yield Complex(
-                name=name, kind=kind, operator=operator, requestable=requestable, consumable=consumable, default=default
+                name=name,
+                kind=kind,
+                operator=operator,
+                requestable=requestable,
+                consumable=consumable,
+                default=default,
+                line=line.strip(),
             )
 
 

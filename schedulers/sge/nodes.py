@@ -41,6 +41,11 @@ class Host:
     instances: tuple[QueueInstance, ...]
 
     @property
+    def printed(self) -> str:
+        """Its name as Grid Engine has it, which may have a domain."""
+        return self.instances[0].host
+
+    @property
     def address(self) -> str:
         return self._fixed(ADDRESS)
 

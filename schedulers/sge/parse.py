@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from daemons.errors import SchedulerUnavailable
 from daemons.model import Hostname, JobId
+from schedulers.sge.amounts import parse_amount
 
 _CHUNK_CHARS = 1 << 16  # a parser's call keeps other threads out: many short ones let them in between
 _NOT_XML = re.compile(r"[^\t\n\r\x20-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF]")
@@ -220,3 +221,12 @@ def running_slots(instances: Sequence[QueueInstance]) -> dict[str, int]:
             if row.granted_pe:
                 used[row.granted_pe] = used.get(row.granted_pe, 0) + row.slots
     return used
+
+
+def licences(instances: Sequence[QueueInstance]) -> dict[str, float]:
+    """What is left of the consumables that the whole cluster shares: the same at every queue instance."""
+    try:
+        shared = {one.name: one.value for instance in instances for one in instance.resources if one.kind == "gc"}
+        return {name: parse_amount(value) for name, value in shared.items()}
+    except ValueError as err:
+        raise SchedulerUnavailable(f"qstat wrote something that cannot be read: {err}") from err

@@ -1,0 +1,150 @@
+"""The qmaster as its commands show it: fetch what is true, make a change. Errors become headnode's; nothing is decided here."""
+
+import asyncio
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from daemons.errors import SchedulerRefused, SchedulerUnavailable
+from daemons.model import FleetSpec, Hostname, JobDemand
+from schedulers.commands import Answer, Commands
+from schedulers.sge import demand, parse, render
+from schedulers.sge.asks import Site
+from schedulers.sge.cell import Cell, parse_cell
+from schedulers.sge.settings import SgeSettings
+
+_NO_ANSWER = (
+    "commlib error",
+    "got send error",
+    "unable to contact qmaster",
+    "unable to send message to qmaster",
+    "failed receiving gdi request",
+    "Error reading answer list",
+    "unable to read qmaster name",
+    "act_qmaster",
+    "can't resolve host name",  # of the qmaster; "hostname", in one word, is about a node
+)
+_DENIED = re.compile(r'denied: "[^"]*" must be (?:manager|operator)|denied: host "[^"]*" is no (?:admin|submit) host')
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hosts:
+    """Whom the qmaster knows, by headnode's names. Grid Engine keeps the two lists apart."""
+
+    execution: frozenset[Hostname]
+    administrative: frozenset[Hostname]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Qmaster:
+    """The qmaster. One that hangs would keep a command for two minutes; `commands` is what bounds it."""
+
+    commands: Commands
+    settings: SgeSettings
+
+    async def cell(self) -> Cell:
+        """The configuration: two commands."""
+        names = (await self._read(render.SHOW_NAMES)).split()
+        return await _in_thread(parse_cell, await self._read(render.show_cell(names)))
+
+    async def snapshot(self, cell: Cell | None = None) -> parse.Snapshot:
+        """Hosts and what runs there, without the jobs that wait; with the cell's consumables if it is given."""
+        return await _in_thread(parse.parse_snapshot, await self._read(render.show_jobs(_consumables(cell), waiting=False)))
+
+    async def demand(self, fleets: Sequence[FleetSpec]) -> tuple[JobDemand, ...]:
+        """Three commands, one more while some job might begin later, and one more while arrays wait."""
+        cell = await self.cell()
+        text = await self._read(render.show_jobs(_consumables(cell), waiting=True))
+        snapshot = await _in_thread(parse.parse_snapshot, text)
+        maybe_later, arrays = demand.needed_details(snapshot)
+        later = parse.parse_job_ids(await self._read(render.SHOW_LATER)) if maybe_later else frozenset[str]()
+        throttles: dict[str, int] = {}
+        for some in render.batched(arrays, 1_000):
+            throttles |= await _in_thread(parse.parse_throttles, await self._read(render.show_throttles(some)))
+        site = Site(
+            cell=cell,
+            fleets=fleets,
+            memory=self.settings.memory,
+            gpu=self.settings.gpu,
+            licences=parse.licences(snapshot.instances),
+            environment_slots=parse.running_slots(snapshot.instances),
+        )
+        details = demand.Details(later=later, throttles=throttles)
+        return await asyncio.to_thread(demand.parse_demand, snapshot, site, details)
+
+    async def hosts(self) -> Hosts:
+        execution, administrative = [await self._read(("qconf", option)) for option in ("-sel", "-sh")]
+        return Hosts(execution=_labels(execution), administrative=_labels(administrative))
+
+    async def head(self) -> str:
+        """The host that the qmaster runs on, as Grid Engine calls it."""
+        return (await self._read(render.SHOW_HEAD)).strip()
+
+    async def change(self, commands: Iterable[render.Command]) -> str:
+        """Run commands that change something, one after the other; all that they said.
+
+        Neither words nor an exit code say what became of a host (either may be wrong): read that back. Raises
+        SchedulerUnavailable if one had no answer, SchedulerRefused if this user may not do it at all.
+        """
+        said: list[str] = []
+        for argv in commands:
+            answer = await self._run(argv)
+            self._judge(argv, answer)
+            said += [answer.err.strip(), answer.out.strip()]
+        return "\n".join(filter(None, said))
+
+    async def change_from(self, option: str, text: str) -> str:
+        """`qconf` with a file of that text."""
+        with tempfile.NamedTemporaryFile("w", prefix="headnode-", encoding="ascii") as file:
+            file.write(text)
+            file.flush()
+            return await self.change([("qconf", option, file.name)])
+
+    async def _read(self, argv: render.Command) -> str:
+        answer = await self._run(argv)
+        self._judge(argv, answer)
+        if not answer.ok and not _is_empty_list(answer):
+            raise SchedulerUnavailable(f"{_shown(argv)} failed with {answer.exit_code}: {answer.words}")
+        return answer.out
+
+    def _judge(self, argv: render.Command, answer: Answer) -> None:
+        said = f"{answer.err}\n{answer.out}" if not answer.ok else answer.err
+        if answer.exit_code < 0 or any(words in said for words in _NO_ANSWER):
+            raise SchedulerUnavailable(
+                f"{_shown(argv)}: the qmaster gave no answer: {answer.words or f'exit {answer.exit_code}'}",
+                hint="see whether sge_qmaster runs, and its messages file",
+            )
+        if found := _DENIED.search(said):
+            raise SchedulerRefused(
+                f"{_shown(argv)}: {found[0]}",
+                hint="run headnode on an administrative host as a manager (`qconf -am USER`, `-ah HOST`)",
+            )
+
+    async def _run(self, argv: render.Command) -> Answer:
+        directory = self.settings.bin.rstrip("/")
+        return await self.commands.run(f"{directory}/{argv[0]}" if directory else argv[0], *argv[1:])
+
+
+def _consumables(cell: Cell | None) -> list[str]:
+    return [] if cell is None else sorted(name for name, known in cell.complexes.items() if known.is_consumable)
+
+
+def _labels(text: str) -> frozenset[Hostname]:
+    return frozenset(parse.first_label(host) for host in text.split())
+
+
+def _is_empty_list(answer: Answer) -> bool:
+    """Qconf fails for a list that is empty: `no parallel environment defined`."""
+    return bool(re.match(r"no [a-z ]+ (?:defined|list defined)", answer.words))
+
+
+def _shown(argv: Sequence[str]) -> str:
+    return " ".join(argv[:4])[:200]
+
+
+async def _in_thread(parser: Callable[[str], T], text: str) -> T:
+    return await asyncio.to_thread(parser, text)

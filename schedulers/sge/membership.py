@@ -1,0 +1,194 @@
+"""How nodes join and leave: look, change in bulk, look again; the last look alone says what became of each node.
+
+A node is a member when its fleet's group has it, its queue shows an instance with its address, and the qmaster listens to it.
+Grid Engine itself keeps no addresses: the one that a node was registered with is written down at its execution host.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from daemons.model import FleetName, Hostname, JobId, NodeSpec
+from schedulers.base import NodeResult, Outcome
+from schedulers.sge import render
+from schedulers.sge.cell import Cell, group_name
+from schedulers.sge.control import Hosts, Qmaster
+from schedulers.sge.nodes import Host, hosts_of
+from schedulers.sge.parse import Snapshot, first_label
+
+DONE = NodeResult(outcome=Outcome.DONE)
+ABSENT = NodeResult(outcome=Outcome.ABSENT)
+
+_UNRESOLVABLE = re.compile(r"""(?:unable to resolve host|can't resolve hostname) "([^"]+)\"""")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """All that says who is a member, read one after the other."""
+
+    cell: Cell
+    snapshot: Snapshot
+    known: Hosts
+
+    @property
+    def hosts(self) -> dict[Hostname, Host]:
+        return hosts_of(self.snapshot)
+
+    @property
+    def members(self) -> dict[Hostname, FleetName]:
+        return self.cell.members()
+
+    def printed(self, hostnames: Iterable[Hostname]) -> list[str]:
+        """Grid Engine's own names of these hosts, which may have a domain: they are understood even when no longer resolved."""
+        groups = (host for group in self.cell.groups.values() for host in group)
+        known = {first_label(host): host for host in (*groups, *(one.host for one in self.snapshot.instances))}
+        return [known.get(name, name) for name in hostnames]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Membership:
+    """Joining and leaving."""
+
+    qmaster: Qmaster
+
+    async def look(self) -> World:
+        """Five commands."""
+        cell = await self.qmaster.cell()
+        return World(cell=cell, snapshot=await self.qmaster.snapshot(cell), known=await self.qmaster.hosts())
+
+    async def add(self, nodes: Sequence[NodeSpec]) -> tuple[str, World]:
+        """Make them known. What Grid Engine complained about, and everything as it is afterwards.
+
+        A queue instance that a former node of that name left disabled is enabled, and its note goes.
+        """
+        said: list[str] = []
+        for some in render.batched(nodes):
+            names = [node.hostname for node in some]
+            said.append(await self.qmaster.change([render.render_admit(names, submit=self.qmaster.settings.submit_hosts)]))
+            admitted = (await self.qmaster.hosts()).administrative
+            for fleet, addresses in _by_fleet(node for node in some if node.hostname in admitted).items():
+                said.append(await self._join(group_name(fleet), addresses))
+        after = await self.look()
+        if stale := after.printed(node.hostname for node in nodes if _is_left_over(after.hosts.get(node.hostname))):
+            said.append(await self.qmaster.change([*render.render_enable(stale), *render.render_unnote(stale)]))
+            after = await self.look()
+        return "\n".join(said), after
+
+    async def _join(self, group: str, addresses: dict[str, str]) -> str:
+        """One name that cannot be resolved keeps the whole batch out, and is named: the others are tried without it."""
+        said: list[str] = []
+        while addresses:
+            answer = await self.qmaster.change([render.render_join(group, addresses)])
+            said.append(answer)
+            bad = {name for name in _UNRESOLVABLE.findall(answer) if name in addresses}
+            if not bad:
+                break
+            addresses = {name: address for name, address in addresses.items() if name not in bad}
+        return "\n".join(said)
+
+    async def remove(self, hostnames: Collection[Hostname], before: World) -> tuple[str, World]:
+        """Make Grid Engine forget them. What runs there is requeued, or deleted if its owner forbade that."""
+        if present := [name for name in hostnames if name in before.hosts]:
+            await self.qmaster.change(render.render_disable(before.printed(present)))
+            await self._evict(present)
+        said = await self._leave(hostnames, before)
+        after = await self.look()
+        if purge := render.render_purge(_overrides(after.cell, hostnames)):
+            said += "\n" + await self.qmaster.change(purge)
+            after = await self.look()
+        return said, after
+
+    async def _evict(self, hostnames: Collection[Hostname]) -> None:
+        jobs = await self.jobs_on(hostnames)
+        await self.qmaster.change(render.render_requeue(jobs))
+        if jobs:
+            await self.qmaster.change(render.render_delete(await self.jobs_on(hostnames)))
+
+    async def jobs_on(self, hostnames: Collection[Hostname]) -> list[JobId]:
+        """The jobs that Grid Engine names on any of these hosts, once each."""
+        hosts = hosts_of(await self.qmaster.snapshot())
+        rows = (row for name in hostnames if name in hosts for one in hosts[name].instances for row in one.jobs)
+        return list(dict.fromkeys(row.job for row in rows))
+
+    async def _leave(self, hostnames: Collection[Hostname], before: World) -> str:
+        said: list[str] = []
+        for some in render.batched(hostnames):
+            groups = dict.fromkeys(group_name(before.members[name]) for name in some if name in before.members)
+            said.append(await self.qmaster.change([render.render_leave(before.printed(some), groups)]))
+        return "\n".join(said)
+
+
+def is_member(node: NodeSpec, world: World) -> bool:
+    """Is it registered just so?"""
+    host = world.hosts.get(node.hostname)
+    return (
+        host is not None
+        and world.members.get(node.hostname) == node.fleet
+        and node.hostname in world.known.administrative
+        and any(one.queue == node.partition and "o" not in one.states for one in host.instances)
+        and host.address == node.address
+    )
+
+
+def joined(node: NodeSpec, world: World, said: str, *, busy: bool) -> NodeResult:
+    """What became of a node that was to join."""
+    host = world.hosts.get(node.hostname)
+    if is_member(node, world) and not _is_left_over(host):
+        return DONE
+    because = _words_about(node.hostname, said)
+    if busy:
+        known = "another address" if host is None else f"address {host.address or 'unknown'}"
+        return NodeResult(outcome=Outcome.BUSY, detail=f"it is known with {known}, not {node.address}, and jobs run there")
+    if node.hostname in _UNRESOLVABLE.findall(said):
+        hint = "it is asked again later: the qmaster remembers for a while that a name did not resolve"
+        return NodeResult(outcome=Outcome.UNKNOWN, detail=f"{because}; {hint}")
+    if group_name(node.fleet) not in world.cell.groups:
+        because = because or f"there is no host group {group_name(node.fleet)}"
+    return NodeResult(outcome=Outcome.REFUSED, detail=because or "the qmaster did not add it and said nothing")
+
+
+def knows(hostname: Hostname, world: World) -> bool:
+    """Does Grid Engine have anything of that node? A placeholder is no node."""
+    host = world.hosts.get(hostname)
+    if host is not None:
+        return hostname in world.members or not host.is_placeholder
+    return hostname in world.members or hostname in world.known.execution or hostname in world.known.administrative
+
+
+def left(hostname: Hostname, world: World, said: str) -> NodeResult:
+    """What became of a node that was to leave and had been there."""
+    if not knows(hostname, world):
+        return DONE
+    host = world.hosts.get(hostname)
+    if host is not None and host.is_busy:
+        return NodeResult(outcome=Outcome.BUSY, detail=f"jobs are there: {', '.join(sorted(host.jobs))}")
+    because = _words_about(hostname, said)
+    return NodeResult(outcome=Outcome.BUSY, detail=because or "Grid Engine still knows it")
+
+
+def _by_fleet(nodes: Iterable[NodeSpec]) -> dict[str, dict[str, str]]:
+    fleets: dict[str, dict[str, str]] = {}
+    for node in nodes:
+        fleets.setdefault(node.fleet, {})[node.hostname] = node.address
+    return fleets
+
+
+def _is_left_over(host: Host | None) -> bool:
+    return host is not None and bool(host.is_disabled or host.note)
+
+
+def _overrides(cell: Cell, hostnames: Collection[Hostname]) -> list[tuple[str, str]]:
+    """What queues have set for these hosts by name. It would apply to the next host of that name."""
+    leaving = set(hostnames)
+    return [
+        (queue.name, where)
+        for queue in cell.queues.values()
+        for where in sorted(queue.overridden() | set(queue.hosts))
+        if not where.startswith("@") and where.lower().partition(".")[0] in leaving
+    ]
+
+
+def _words_about(hostname: str, said: str) -> str:
+    """The lines that mention a host, but for those that say that it went well."""
+    lines = (line.strip() for line in said.split("\n") if f'"{hostname}"' in line or f" {hostname} " in f" {line} ")
+    return "; ".join(dict.fromkeys(line for line in lines if "added to" not in line and "removed" not in line))
