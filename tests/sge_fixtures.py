@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from daemons.model import Hostname
 from sandbox.gridengine import GridEngineCluster, can_run
 from sandbox.guard import start_guard
 from sandbox.world import World
@@ -45,3 +46,11 @@ async def sge_bench(sge_cluster: GridEngineCluster) -> Bench:
     await bench.clear()
     await bench.sge.advertise(bench.fleets)
     return bench
+
+
+@pytest.fixture
+async def sge_resting(sge_cluster: GridEngineCluster) -> tuple[Bench, Hostname]:
+    """As `sge_bench`, with one idle node of the batch fleet, which several tests share."""
+    bench = Bench(cluster=sge_cluster, fleets=tuple(sge_cluster.fleets))
+    await bench.sge.advertise(bench.fleets)
+    return bench, await bench.rest()

@@ -69,13 +69,13 @@ def bootstrap_values(layout: Layout) -> dict[str, str]:
 
 
 def global_values(layout: Layout) -> dict[str, str]:
-    """A Grid Engine in a hurry: hosts report every second and are lost after ten; root may run jobs; nobody gets mail."""
+    """A Grid Engine in a hurry: hosts report every second and are lost after five; root may run jobs; nobody gets mail."""
     return {
         "execd_spool_dir": f"{layout.spool}/execd",
         "min_uid": "0",
         "min_gid": "0",
         "load_report_time": "00:00:01",
-        "max_unheard": "00:00:10",
+        "max_unheard": "00:00:05",
         "loglevel": "log_info",
         "mailer": "/bin/true",
         "administrator_mail": "none",

@@ -101,8 +101,8 @@ class Head:
                 raise OSError(f"sge_qmaster did not start: {self._last_words()}")
             time.sleep(0.03)
 
-    def stop_qmaster(self, *, wait_s: float = 10.0) -> None:
-        """Let the qmaster save its state and end. Repeatable."""
+    def stop_qmaster(self, *, wait_s: float = 1.0) -> None:
+        """End the qmaster. Repeatable. It takes eight seconds to end by itself, and each change was saved when it was made."""
         if self._qmaster is not None:
             end(self._qmaster, wait_s=wait_s)
             self._qmaster = None
@@ -120,7 +120,7 @@ class Head:
 
     def destroy(self) -> None:
         """The head is gone. Repeatable; the directory stays."""
-        self.stop_qmaster(wait_s=0.5)  # nothing of it is needed again
+        self.stop_qmaster(wait_s=0.2)
         if self._process is not None:
             self._process.kill()
             self._process.wait()

@@ -1,7 +1,8 @@
 """What lets jobs queue while no node exists: complexes, a host group for each fleet, and a queue instance that takes nothing.
 
-qsub rejects a job that asks for a complex, a queue or an environment that the cell lacks, whatever the hosts; and where a queue
-has no instance at all, it fails although the job was queued. Queues and environments are an administrator's; the rest is made.
+qsub rejects a job that asks for a complex, a queue or an environment that the cell lacks, whatever the hosts, or for a group of
+hosts without any; and where no queue has an instance, it fails although the job was queued. Queues and environments are an
+administrator's to make; the rest is made here.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,13 +12,13 @@ from daemons.errors import SchedulerRefused
 from daemons.model import FleetSpec
 from daemons.names import parse_fleet_name, parse_word
 from schedulers.sge import render
-from schedulers.sge.cell import ADDRESS, DRAIN_NOTE, GROUP_PREFIX, Cell, group_name
+from schedulers.sge.cell import ADDRESS, DRAIN_NOTE, GROUP_PREFIX, PLACEHOLDER_NOTE, Cell, Queue, group_name
 from schedulers.sge.control import Qmaster
-from schedulers.sge.nodes import hosts_of
+from schedulers.sge.nodes import Host, hosts_of
 from schedulers.sge.parse import first_label
 
 _COUNTED = "{0} {0} INT <= YES YES 0 0"
-_EXCLUSIVE = "{0} {0} BOOL EXCL YES YES 0 1000"
+_EXCLUSIVE = "exclusive excl BOOL EXCL YES YES 0 1000"
 _FEATURE = "{0} {0} BOOL == YES NO FALSE 0"
 _NOTE = "{0} {0} STRING == NO NO NONE 0"
 EXCLUSIVE = "exclusive"
@@ -39,8 +40,9 @@ class Advertisement:
             if group_name(fleet.name) not in cell.groups:
                 await self.qmaster.change_from("-Ahgrp", render.render_group(group_name(fleet.name)))
         cell = await self.qmaster.cell() if lines or not _has_groups(cell, fleets) else cell
-        commands = [*self._plan_fleets(cell, fleets), *plan_removals(cell, fleets)]
-        commands += await self._plan_placeholders(cell, fleets)
+        stand_in = await self._stand_in()
+        commands = [*self._plan_fleets(cell, fleets), *plan_removals(cell, fleets, stand_in)]
+        commands += plan_placeholders(cell, fleets, stand_in)
         if commands:
             said = await self.qmaster.change(commands)
             await self._confirm(fleets, said)
@@ -91,23 +93,14 @@ class Advertisement:
             if group not in queue.hosts or not is_set:
                 yield render.render_fleet(fleet, values, joins=group not in queue.hosts)
 
-    async def _plan_placeholders(self, cell: Cell, fleets: Iterable[FleetSpec]) -> list[render.Command]:
-        """One at the head in each queue, unless the head has slots there: then it is a host like others, and will do."""
-        hosts = hosts_of(await self.qmaster.snapshot())
-        head = await self.qmaster.head()
-        here = hosts.get(first_label(head))
-        instances = {one.queue: one for one in here.instances} if here is not None else {}
-        commands: list[render.Command] = []
-        for name in dict.fromkeys(fleet.partition for fleet in fleets):
-            one = instances.get(name)
-            if one is None or (not one.slots_total and "d" not in one.states and cell.queues[name].slots(head) == "0"):
-                commands += render.render_placeholder(parse_word(name), head)
-        return commands
+    async def _stand_in(self) -> "StandIn":
+        name = self.qmaster.settings.placeholder or await self.qmaster.head()
+        return StandIn(name=name, host=hosts_of(await self.qmaster.snapshot()).get(first_label(name)))
 
     async def _confirm(self, fleets: Sequence[FleetSpec], said: str) -> None:
         cell = await self.qmaster.cell()
         missing = [*self._plan_fleets(cell, fleets), *plan_complexes(cell, self._wanted(fleets))]
-        if missing or await self._plan_placeholders(cell, fleets):
+        if missing or plan_placeholders(cell, fleets, await self._stand_in()):
             words = " ".join(said.split())[:500]
             raise SchedulerRefused(
                 f"the qmaster did not take what lets jobs queue: {words or 'and said nothing'}",
@@ -115,19 +108,57 @@ class Advertisement:
             )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandIn:
+    """The host that stands for nodes to come, None as long as no queue has it."""
+
+    name: str
+    host: Host | None
+
+    def stands(self, queue: Queue, groups: Iterable[Sequence[str]]) -> bool:
+        """Does it stand in that queue and these groups, or is it not to be touched there, because somebody gave it slots?"""
+        if queue.slots(self.name) not in (None, "0"):
+            return True
+        instances = self.host.instances if self.host is not None else ()
+        return (
+            any(one.queue == queue.name and "d" in one.states for one in instances)
+            and self.host is not None
+            and self.host.note == PLACEHOLDER_NOTE
+            and queue.slots(self.name) == "0"
+            and not queue.complexes(self.name)
+            and all(self.is_in(group) for group in groups)
+        )
+
+    def is_in(self, group: Iterable[str]) -> bool:
+        return any(first_label(host) == first_label(self.name) for host in group)
+
+
 def plan_complexes(cell: Cell, wanted: dict[str, str]) -> list[str]:
     """The lines to add to the table of complexes. One that exists is left as it is."""
     lines = [line.format(parse_word(name)) for name, line in sorted(wanted.items()) if name not in cell.complexes]
     if not any(known.is_exclusive for known in cell.complexes.values()):
-        lines.append(_EXCLUSIVE.format(EXCLUSIVE))
+        lines.append(_EXCLUSIVE)
     return lines
 
 
-def plan_removals(cell: Cell, fleets: Iterable[FleetSpec]) -> Iterator[render.Command]:
-    """Groups of fleets that are no more, or are in another queue now; not while hosts are in them."""
+def plan_placeholders(cell: Cell, fleets: Iterable[FleetSpec], stand_in: StandIn) -> list[render.Command]:
+    """One host without slots, in each queue of the fleets and each of their groups."""
+    groups: dict[str, list[str]] = {}
+    for fleet in fleets:
+        groups.setdefault(parse_word(fleet.partition), []).append(group_name(fleet.name))
+    return [
+        command
+        for queue, wanted in groups.items()
+        if not stand_in.stands(cell.queues[queue], [cell.groups.get(group, ()) for group in wanted])
+        for command in render.render_placeholder(stand_in.name, queue, wanted)
+    ]
+
+
+def plan_removals(cell: Cell, fleets: Iterable[FleetSpec], stand_in: StandIn) -> Iterator[render.Command]:
+    """Groups of fleets that are no more, or are in another queue now; not while nodes are in them."""
     partitions = {group_name(parse_fleet_name(fleet.name)): fleet.partition for fleet in fleets}
     for group, hosts in cell.groups.items():
-        if not group.startswith(GROUP_PREFIX) or hosts:
+        if not group.startswith(GROUP_PREFIX) or any(not stand_in.is_in([host]) for host in hosts):
             continue
         stale = [queue.name for queue in cell.queues.values() if queue.names(group) and queue.name != partitions.get(group)]
         for queue in stale:

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 
 from daemons.errors import SchedulerUnavailable
 from daemons.model import FleetName, Hostname
+from schedulers.base import DRAIN_MARK
 from schedulers.sge.parse import first_label
 
 GROUP_PREFIX = "@headnode-"  # begins the name of every host group of ours: @headnode-<fleet>
 ADDRESS = "headnode_address"  # complex: a node's numeric address, at its execution host
 DRAIN_NOTE = "headnode_drain"  # complex: why a node is drained and by whom, at its execution host
+PLACEHOLDER_NOTE = f"{DRAIN_MARK} placeholder"  # such a note at the host that stands for nodes to come
 
 _COLUMNS = 8
 _OPERATORS = frozenset({"==", "!=", ">=", "<=", ">", "<", "EXCL"})

@@ -151,7 +151,7 @@ def knows(hostname: Hostname, world: World) -> bool:
     """Does Grid Engine have anything of that node? A placeholder is no node."""
     host = world.hosts.get(hostname)
     if host is not None:
-        return hostname in world.members or not host.is_placeholder
+        return not host.is_placeholder
     return hostname in world.members or hostname in world.known.execution or hostname in world.known.administrative
 
 

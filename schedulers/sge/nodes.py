@@ -5,13 +5,13 @@ Our drain is their `d` and a note at the execution host, `headnode_drain=headnod
 An administrator's `qmod -d` leaves no note, or another one: that is how the two are told apart.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from daemons.model import FleetName, FleetSpec, Hostname, JobId, Node, NodeState, Shape
 from schedulers.base import DRAIN_MARK
 from schedulers.sge import amounts
-from schedulers.sge.cell import ADDRESS, DRAIN_NOTE, Cell, Complex, group_name
+from schedulers.sge.cell import ADDRESS, DRAIN_NOTE, PLACEHOLDER_NOTE, Cell, Complex, group_name
 from schedulers.sge.parse import QueueInstance, Row, Snapshot
 
 _CLOSED = frozenset("dDsCo")  # takes no new jobs: disabled, by calendar, suspended, by calendar, orphaned
@@ -55,8 +55,13 @@ class Host:
 
     @property
     def is_placeholder(self) -> bool:
-        """Does it only stand for nodes to come, with no slot of its own?"""
-        return all(not one.slots_total and not one.slots_used and "o" not in one.states for one in self.instances)
+        """Does it only stand for nodes to come?"""
+        return self.note == PLACEHOLDER_NOTE and not self.has_slots
+
+    @property
+    def has_slots(self) -> bool:
+        """Can anything run there, or does it still?"""
+        return any(one.slots_total or one.slots_used or "o" in one.states for one in self.instances)
 
     @property
     def is_busy(self) -> bool:
@@ -109,6 +114,11 @@ class Host:
     def _fixed(self, name: str) -> str:
         values = (one.value for instance in self.instances for one in instance.resources if one.name == name)
         return next((value for value in values if value != "NONE"), "")
+
+
+def nodes_of(hosts: Mapping[Hostname, Host], members: Collection[Hostname]) -> dict[Hostname, Host]:
+    """Of all hosts those that are nodes: without placeholders, ours or anybody's."""
+    return {name: host for name, host in hosts.items() if host.has_slots or (name in members and not host.is_placeholder)}
 
 
 def hosts_of(snapshot: Snapshot) -> dict[Hostname, Host]:

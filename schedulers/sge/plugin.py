@@ -17,9 +17,10 @@ from schedulers.sge.advertise import Advertisement
 from schedulers.sge.cell import group_name
 from schedulers.sge.control import Qmaster
 from schedulers.sge.membership import ABSENT, DONE, Membership, World, is_member, joined, knows, left
-from schedulers.sge.nodes import Counting, Host, hosts_of
+from schedulers.sge.nodes import Counting, Host, hosts_of, nodes_of
 from schedulers.sge.settings import SgeSettings
 
+_STANDS = NodeResult(outcome=Outcome.REFUSED, detail="that host stands for nodes to come: see the plugin's setting placeholder")
 _ALREADY = re.compile(r'Queue instance "[^"@]+@([^"]+)" is already in the specified state: disabled')
 
 
@@ -69,7 +70,7 @@ class Sge(Scheduler):
         settings, members = self.qmaster.settings, cell.members()
         counting = Counting(cell=cell, fleets=self.fleets, memory=settings.memory, gpu=settings.gpu)
         try:
-            return tuple(counting.node_of(host, members.get(name)) for name, host in _nodes(hosts, members).items())
+            return tuple(counting.node_of(host, members.get(name)) for name, host in nodes_of(hosts, members).items())
         except ValueError as err:
             raise SchedulerUnavailable(f"qstat wrote a host that cannot be read: {err}") from err
 
@@ -89,6 +90,9 @@ class Sge(Scheduler):
         if any(group_name(node.fleet) not in before.cell.groups for node in new):
             await self.advertise(self.fleets)
             before = await self.membership.look()
+        stands = {node.hostname for node in new if _is_placeholder(node, before)}
+        results |= dict.fromkeys(stands, _STANDS)
+        nodes, new = ([node for node in some if node.hostname not in stands] for some in (nodes, new))
         moved = [node.hostname for node in new if _is_another(node, before)]
         busy = {name for name in moved if before.hosts[name].is_busy}
         if gone := [name for name in moved if name not in busy]:
@@ -144,12 +148,7 @@ class Sge(Scheduler):
 
     async def _hosts(self) -> dict[Hostname, Host]:
         cell = await self.qmaster.cell()
-        return _nodes(hosts_of(await self.qmaster.snapshot()), cell.members())
-
-
-def _nodes(hosts: Mapping[Hostname, Host], members: Collection[Hostname]) -> dict[Hostname, Host]:
-    """Without placeholders."""
-    return {name: host for name, host in hosts.items() if name in members or not host.is_placeholder}
+        return nodes_of(hosts_of(await self.qmaster.snapshot()), cell.members())
 
 
 def _valid(nodes: Sequence[NodeSpec]) -> tuple[dict[Hostname, NodeResult], list[NodeSpec]]:
@@ -172,6 +171,11 @@ def _check(node: NodeSpec) -> None:
     parse_fleet_name(node.fleet)
     parse_word(node.partition)
     parse_address(node.address)
+
+
+def _is_placeholder(node: NodeSpec, world: World) -> bool:
+    host = world.hosts.get(node.hostname)
+    return host is not None and host.is_placeholder
 
 
 def _is_another(node: NodeSpec, world: World) -> bool:

@@ -6,7 +6,7 @@ from typing import TypeVar
 from daemons.model import FleetSpec, Shape
 from daemons.names import parse_word
 from schedulers.base import DRAIN_MARK
-from schedulers.sge.cell import ADDRESS, DRAIN_NOTE, Cell, group_name
+from schedulers.sge.cell import ADDRESS, DRAIN_NOTE, PLACEHOLDER_NOTE, Cell, group_name
 
 _HOSTS_EACH = 200  # how many hosts one command names: some hundred are well within what an argument may hold
 _REASON_CHARS = 200
@@ -141,11 +141,20 @@ def render_fleet(fleet: FleetSpec, values: str, *, joins: bool) -> Command:
     )
 
 
-def render_placeholder(queue: str, head: str) -> list[Command]:
-    """A queue instance that takes nothing, so that a queue without nodes takes jobs."""
+def render_placeholder(host: str, queue: str, groups: Iterable[str]) -> list[Command]:
+    """A queue instance that takes nothing, in every group of the queue: without one, Grid Engine rejects jobs for that group.
+
+    It has no slots, whatever its groups have, and no other value of theirs: several groups' would be ambiguous.
+    """
     return [
-        ("qconf", "-aattr", "queue", "slots", f"[{head}=0]", queue, "-aattr", "queue", "hostlist", head, queue),
-        ("qmod", "-d", f"{queue}@{head}"),
+        (
+            "qconf",
+            *("-rattr", "queue", "slots", f"[{host}=0]", queue, "-rattr", "queue", "complex_values", f"[{host}=NONE]", queue),
+            *("-aattr", "queue", "hostlist", host, queue),
+            *("-mattr", "exechost", "complex_values", f"{DRAIN_NOTE}={PLACEHOLDER_NOTE}", host),
+            *(word for group in groups for word in ("-aattr", "hostgroup", "hostlist", host, group)),
+        ),
+        ("qmod", "-d", f"{queue}@{host}"),
     ]
 
 

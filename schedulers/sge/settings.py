@@ -35,3 +35,11 @@ class SgeSettings(BaseModel):
     ] = "h_vmem"
     gpu: Annotated[str, Field(pattern=_COMPLEX, description="the consumable by which jobs ask for GPUs")] = "gpu"
     submit_hosts: Annotated[bool, Field(description="may jobs submit jobs: are nodes submit hosts besides?")] = True
+    placeholder: Annotated[
+        str,
+        Field(
+            pattern=r"(?:[A-Za-z0-9][A-Za-z0-9.-]{0,252})?",
+            description="a host without slots that stands for nodes to come in every queue and group of the fleets, so that jobs"
+            ' queue; its name has to resolve. "" is the qmaster\'s host',
+        ),
+    ] = ""

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from daemons.model import FleetName, FleetSpec, Hostname, InstanceId, JobDemand, JobId, Node, NodeSpec, Shape
+from daemons.model import FleetName, FleetSpec, Hostname, InstanceId, JobDemand, JobId, Node, NodeSpec, NodeState, Shape
 from sandbox.aws.values import EmulatedInstance, LaunchSource
 from sandbox.gridengine import GridEngineCluster
 from schedulers.sge import Sge, SgeSettings
@@ -110,13 +110,27 @@ class Bench:
         """The demand that a job is part of, None once it does not wait any longer."""
         return next((one for one in await self.sge.demand() if any(_same(job, other) for other in one.jobs)), None)
 
-    async def runs(self, job: JobId, *, state: str = "r") -> None:
-        """Wait until the job, or some task of the array, runs: Grid Engine's `r`, not `t` as long as it is on its way."""
+    async def runs(self, job: JobId, *, states: str = "rt") -> None:
+        """Wait until the job, or some task of the array, has a node. It is `t` on its way and `r` when its node has begun."""
 
         async def is_there() -> bool:
-            return any(_same(job, row.job) and state in row.state for _, row in self.cluster.running())
+            return any(_same(job, row.job) and set(states) & set(row.state) for _, row in self.cluster.running())
 
         await until(is_there, what=f"job {job} runs")
+
+    async def rest(self) -> Hostname:
+        """One node that is up, with nothing there and none beside it; booted anew only if the last test left another world."""
+        self.cluster.run("qdel", "-f", "-u", "*")
+        hosts = await self.sge.nodes()
+        if len(hosts) == 1 and hosts[0].is_empty and hosts[0].states <= {NodeState.DRAIN} and hosts[0].total == BATCH.shape:
+            (hostname,) = (host.hostname for host in hosts)
+            self.cluster.run("qmod", "-e", f"*@{hostname}")
+            self.cluster.run("qconf", "-dattr", "exechost", "complex_values", "headnode_drain", hostname)
+            if (await self.node(hostname)).is_idle:
+                return hostname
+        await self.clear()
+        (hostname,) = await self.join(self.launch(1))
+        return hostname
 
     async def clear(self) -> None:
         """No job, no node, no machine: what the next test finds."""

@@ -1,5 +1,6 @@
 """Grid Engine's words for waiting jobs, recorded and made up, as demand."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,11 @@ from daemons.errors import SchedulerUnavailable
 from daemons.model import BlockedBy, FleetName, Hostname, JobDemand, Shape
 from schedulers.sge import demand
 from schedulers.sge.asks import Site
-from schedulers.sge.parse import parse_snapshot
+from schedulers.sge.cell import parse_cell
+from schedulers.sge.parse import licences, parse_job_ids, parse_snapshot, parse_throttles
+from tests.schedulers.sge.bench import BATCH as COMPUTE
+from tests.schedulers.sge.bench import BIG, GPU
+from tests.schedulers.sge.submissions import SUBMISSIONS, Submission, bare
 from tests.schedulers.sge.words import (
     BATCH,
     environment,
@@ -20,6 +25,7 @@ from tests.schedulers.sge.words import (
     waiting_job,
 )
 
+IDS: dict[str, str] = json.loads(recording("ids.json"))
 LATER = demand.Details(later=frozenset({"66", "89", "34"}))
 OTHER = replace(BATCH, name=FleetName("plain"), features=frozenset(), shape=Shape(cpus=2, memory_mib=2_000))
 
@@ -48,6 +54,23 @@ def mixed() -> dict[str, JobDemand]:
 def test_slots_are_tasks(mixed: dict[str, JobDemand], number: str, tasks: int, nodes_max: int | None, count: int) -> None:
     job = mixed[number]
     assert (job.tasks, job.per_task.cpus, job.nodes_min, job.nodes_max, job.count) == (tasks, 1, 1, nodes_max, count)
+
+
+@pytest.mark.parametrize("submission", SUBMISSIONS, ids=lambda submission: submission.label)
+def test_a_recorded_job_asks_for_what_its_submission_did(submission: Submission) -> None:
+    snapshot = parse_snapshot(recording("submitted.xml"))
+    mine = tuple(row for row in snapshot.waiting if row.job_id == IDS[submission.label])
+    site = Site(
+        cell=parse_cell(recording("submitted_cell.txt")),
+        fleets=(COMPUTE, BIG, GPU),
+        memory="h_vmem",
+        gpu="gpu",
+        licences=licences(snapshot.instances),
+    )
+    details = demand.Details(
+        later=parse_job_ids(recording("submitted_later.xml")), throttles=parse_throttles(recording("submitted_throttles.xml"))
+    )
+    assert tuple(bare(one) for one in demand.parse_demand(replace(snapshot, waiting=mine), site, details)) == submission.asks
 
 
 def test_arrays_of_one_shape_are_one_value(mixed: dict[str, JobDemand]) -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from daemons.model import FleetName, NodeState, Shape
-from schedulers.sge.nodes import Counting, Host, hosts_of
+from daemons.model import FleetName, Hostname, NodeState, Shape
+from schedulers.sge.nodes import Counting, Host, hosts_of, nodes_of
 from schedulers.sge.parse import parse_snapshot
 from tests.schedulers.sge.words import BATCH, instance, qstat, recorded_cell, recording
 
@@ -24,12 +24,21 @@ def recorded(name: str) -> dict[str, Host]:
 
 def test_recorded_hosts() -> None:
     hosts = recorded("32_queue_states_uoE.qstat_f_r.xml")
-    assert hosts["head"].is_placeholder
+    assert not hosts["head"].has_slots
     assert hosts["ghost1"].states == {NodeState.AWAITED}
     assert hosts["node1"].states == {NodeState.SILENT, NodeState.BUSY}
     assert hosts["node2"].states == {NodeState.DRAIN, NodeState.BUSY, NodeState.RESERVED}
     assert hosts["node2"].reason == "load alarm, taken out of its queue, where jobs still run"
     assert hosts["node3"].jobs == {"95", "96", "98.1", "98.3"}
+
+
+def test_recorded_alarms_errors_and_deletions() -> None:
+    hosts = recorded("31_queue_states_Ea.qstat_f.xml")
+    assert hosts["node2"].states == {NodeState.BUSY, NodeState.DRAIN, NodeState.RESERVED}
+    assert recorded("35_Eqw_E.qstat_f.xml")["node3"].states == {NodeState.DOWN}
+    dead = recorded("33_dr.qstat_f.xml")["node1"]
+    assert dead.states == {NodeState.SILENT, NodeState.BUSY, NodeState.DRAIN}
+    assert "94" in dead.jobs
 
 
 def test_total_is_what_the_group_says_and_used_what_jobs_were_charged() -> None:
@@ -107,6 +116,12 @@ def test_a_host_is_drained_when_all_its_instances_are() -> None:
     assert COUNTING.node_of(whole, None).partitions == {"all.q", "long.q"}
 
 
-def test_a_host_without_slots_is_a_placeholder_unless_something_runs_there() -> None:
-    assert host(instance("all.q@head", state="du", total=0)).is_placeholder
-    assert not host(instance("all.q@n1", state="duo", total=0, used=1)).is_placeholder
+def test_a_host_without_slots_stands_for_nodes_to_come_if_its_note_says_so() -> None:
+    note = '<resource name="headnode_drain" type="hf">headnode: placeholder</resource>'
+    ours = host(instance("all.q@head", state="du", total=0, inside=note))
+    theirs = host(instance("all.q@n1", state="du", total=0))
+    busy = host(instance("all.q@n2", state="duo", total=0, used=1, inside=note))
+    assert [one.is_placeholder for one in (ours, theirs, busy)] == [True, False, False]
+    hosts = {one.hostname: one for one in (ours, theirs, busy)}
+    assert set(nodes_of(hosts, members=[Hostname("head")])) == {"n2"}
+    assert set(nodes_of(hosts, members=[Hostname("n1")])) == {"n1", "n2"}
