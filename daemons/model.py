@@ -38,6 +38,21 @@ class Launch(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hours:
+    """A time of the week in which a fleet keeps at least `minimum` nodes.
+
+    From `begin_min` to `end_min`, minutes since midnight, on `days` (Monday is 0) in `timezone`. An end at or before the
+    beginning is on the next day.
+    """
+
+    days: tuple[int, ...]
+    begin_min: int
+    end_min: int
+    minimum: int
+    timezone: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FleetSpec:
     """One Auto Scaling group as the operator describes it: what its instances are to the scheduler."""
 
@@ -51,6 +66,8 @@ class FleetSpec:
     price_per_hour: float = 0.0  # one instance, in the account's currency; 0: unknown
     launch: Launch = Launch.DESIRED_CAPACITY
     boot_timeout_s: float = 900.0  # from an instance's launch until its node takes jobs
+    keep_idle: int = 0  # so many idle nodes are not given back
+    hours: tuple[Hours, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +171,9 @@ class Instance:
     notice_at: float | None = None
     launch_hook: str = ""  # the lifecycle hook that waits for the registration
     terminate_hook: str = ""  # the lifecycle hook that waits for the deregistration
+    held_until: float | None = None  # somebody holds the node: until then it is left alone
+    held_by: str = ""
+    hold_reason: str = ""
 
     @property
     def is_live(self) -> bool:

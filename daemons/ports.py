@@ -126,3 +126,11 @@ class Place:
 class Places(Protocol):
     async def places(self, instance_ids: Collection[InstanceId]) -> Mapping[InstanceId, Place]:
         """Where each instance that runs is. One that EC2 does not know of yet, or no more, is left out."""
+
+
+class Checks(Protocol):
+    async def impaired(self, instance_ids: Collection[InstanceId]) -> frozenset[InstanceId]:
+        """Those of them whose own or whose host's status check fails, or that do not run any more by EC2's word."""
+
+    async def console_tail(self, instance_id: InstanceId) -> str:
+        """The last lines of what the instance wrote to its console, printable; "" where there is nothing."""

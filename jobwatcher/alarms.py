@@ -1,21 +1,13 @@
 """What an operator should know without asking: everything that is wrong now, under a key that lasts as long as it is. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from daemons.alarms import Alarm
 from daemons.config.values import BudgetConfig, JobwatcherConfig
 from daemons.model import FleetName
 from daemons.packing import Limit
 from jobwatcher.memory import Memory
 from jobwatcher.stance import Stance
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alarm:
-    key: str  # the same as long as the same thing is wrong
-    event: str
-    because: str
-    fleet: FleetName | None = None
 
 
 def plan_alarms(

@@ -2,6 +2,7 @@
 
 import structlog
 
+from daemons.alarms import tell_alarms
 from daemons.model import FleetName
 from jobwatcher.memory import Memory
 from jobwatcher.plan import Action, Answer, CapacityPlan, Decision
@@ -22,7 +23,7 @@ class News:
 
     def tell(self, plan: CapacityPlan, before: Memory) -> None:
         """Log what is new in the plan. `before` is the memory that it was made from."""
-        self._tell_alarms(plan, before)
+        tell_alarms(plan.alarms, before.standing)
         for decision in plan.decisions:
             if self._reasons.get(decision.fleet) != decision.reason:
                 self._tell_decision(decision)
@@ -32,14 +33,6 @@ class News:
             if reason not in self._unknown:
                 log.warning("demand.reason_unknown", reason=reason, because="jobs that wait for it are not scaled for")
         self._unknown |= frozenset(plan.unknown_reasons)
-
-    @staticmethod
-    def _tell_alarms(plan: CapacityPlan, before: Memory) -> None:
-        for alarm in plan.alarms:
-            if alarm.key not in before.standing:
-                log.warning(alarm.event, fleet=alarm.fleet, because=alarm.because)
-        for key in sorted(before.standing - plan.memory.standing):
-            log.info("alarm.ended", alarm=key)
 
     def _tell_decision(self, one: Decision) -> None:
         """What is asked for is told once it has been."""

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from daemons.alarms import Alarm, keys_of
 from daemons.config.values import BudgetConfig, JobwatcherConfig
 from daemons.model import BlockedBy, FleetName, Hostname, JobDemand
 from daemons.packing import Cap, Packing, PackOptions, Placement, pack
-from jobwatcher.alarms import Alarm, plan_alarms
+from jobwatcher.alarms import plan_alarms
 from jobwatcher.budget import pack_within, room_left
 from jobwatcher.learn import learn
 from jobwatcher.memory import Ask, Asked, FleetMemory, Memory
@@ -100,7 +101,7 @@ def plan_capacity(seen: Observation, memory: Memory, options: Options) -> Capaci
         used_hosts=packing.used_hosts,
         alarms=alarms,
         unknown_reasons=tuple(sorted({job.reason for job in seen.demand if job.blocked_by is BlockedBy.UNKNOWN})),
-        memory=replace(learnt, standing=frozenset(alarm.key for alarm in alarms)),
+        memory=replace(learnt, standing=keys_of(alarms)),
     )
 
 

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from daemons.alarms import Alarm, keys_of
 from daemons.config.values import JobwatcherConfig
 from daemons.model import Hostname
 from daemons.record import Journal
-from jobwatcher.alarms import Alarm
 from jobwatcher.memory import Memory
 from jobwatcher.observe import Observation
 from jobwatcher.plan import Action, Answer, CapacityPlan, Decision, Options
@@ -54,7 +54,7 @@ class _Gist:
                 (one.fleet, one.action, one.target, one.desired, one.wanted, one.coming) for one in outcome.decisions
             ),
             answers=frozenset(answer.sentence for answer in outcome.answers),
-            alarms=frozenset(alarm.key for alarm in outcome.alarms),
+            alarms=keys_of(outcome.alarms),
         )
 
 

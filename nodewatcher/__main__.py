@@ -3,15 +3,18 @@
 import asyncio
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 
+from daemons.aws.checks import Ec2Checks
 from daemons.aws.groups import AutoScalingGroups
 from daemons.aws.session import open_clients
 from daemons.aws.table import DynamoRows
 from daemons.config import Config
 from daemons.loop import run_every
-from daemons.process import run_service
+from daemons.process import Switch, run_service
 from nodewatcher.apply import World
-from nodewatcher.plan import Options
+from nodewatcher.record import Recorder, state_directory
 from nodewatcher.service import Shrinking
 from schedulers.plugins import load_plugin, load_settings, opened
 
@@ -26,13 +29,26 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
             scheduler=scheduler,
             groups=AutoScalingGroups(clients, specs=config.fleets),
             rows=DynamoRows(clients, table=config.table),
+            checks=Ec2Checks(clients),
         )
-        options = Options(idle_for_s=config.nodewatcher.idle_for_s, max_ending_share=config.nodewatcher.max_ending_share)
-        await run_every(config.nodewatcher.interval_s, Shrinking(world, options=options, clock=time.time).cycle, stop)
+        chosen = config.nodewatcher
+        shrinking = Shrinking(
+            world,
+            recorder=Recorder(state_directory(chosen), most_bytes=chosen.record_mib * 1024 * 1024),
+            options=chosen,
+            clock=time.time,
+            awake=time.monotonic,  # on Linux it stands still while the machine sleeps
+        )
+        await run_every(chosen.interval_s, shrinking.cycle, stop)
 
 
-def main() -> int:
-    return run_service("nodewatcher", __doc__ or "", serve, load_settings=load_settings)
+def main(argv: Sequence[str] | None = None) -> int:
+    shadow = Switch("--shadow", "decide and record, and do nothing; may run beside the nodewatcher that acts", in_the_shadow)
+    return run_service("nodewatcher", __doc__ or "", serve, load_settings=load_settings, argv=argv, switches=[shadow])
+
+
+def in_the_shadow(config: Config) -> Config:
+    return replace(config, nodewatcher=replace(config.nodewatcher, dry_run=True))
 
 
 if __name__ == "__main__":

@@ -1,40 +1,54 @@
 """Drains, looks again, ends. What nobody confirmed is left as it is for the next pass to read again."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import structlog
 
-from daemons.errors import AwsRefused, AwsUnavailable
+from daemons.config.values import NodewatcherConfig
+from daemons.errors import AwsRefused, AwsUnavailable, HeadnodeError
 from daemons.lifecycle import Event, advance
-from daemons.model import Hostname, Instance, State
-from daemons.ports import EndOutcome, Groups, Rows
-from nodewatcher.plan import Action, Ending, Verdict, plan_endings
+from daemons.metrics import Reading
+from daemons.model import Hostname, Instance, InstanceId, State
+from daemons.ports import Checks, EndOutcome, Groups, Rows
+from nodewatcher.judge import Action, Cause, Verdict, busy_by_metrics
+from nodewatcher.observe import NodeSnapshot
+from nodewatcher.plan import Ending, plan_endings
 from schedulers.base import NodeResult, Outcome, Scheduler
 
 log = structlog.get_logger()
 
 
+def no_readings() -> Mapping[InstanceId, Reading]:
+    """Of a cluster whose nodes tell nothing of themselves."""
+    return {}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """What nodewatcher can change."""
+    """What nodewatcher can ask and change. `readings` is the newest word of each node."""
 
     scheduler: Scheduler
     groups: Groups
     rows: Rows
+    checks: Checks
+    readings: Callable[[], Mapping[InstanceId, Reading]] = field(default=no_readings)
 
 
-async def apply_verdicts(verdicts: Sequence[Verdict], world: World, *, now: float) -> None:
+async def apply_verdicts(verdicts: Sequence[Verdict], world: World, *, now: float, options: NodewatcherConfig) -> None:
     """Store clocks and states, take back drains, drain, look again, end. Raises what the scheduler or AWS raises."""
     await _record(verdicts, world, now=now)
     await _resume([verdict for verdict in verdicts if verdict.action is Action.RESUME], world, now=now)
+    for verdict in verdicts:
+        if verdict.action is Action.END:
+            await _end_unused(verdict, world, now=now)
     drained = await _drain([verdict for verdict in verdicts if verdict.action is Action.DRAIN], world, now=now)
     if drained:
-        await _end(await _look_again(drained, world), world, now=now)
+        await _end(await _look_again(drained, world, now=now, options=options), world, now=now)
 
 
 async def _record(verdicts: Sequence[Verdict], world: World, *, now: float) -> None:
-    """Write the idle clocks that started or stopped, and the ends that others began."""
+    """Write the idle clocks that started, stopped or were put right, and the ends that others began."""
     changed = [
         replace(verdict.row, idle_since=verdict.idle_since)
         for verdict in verdicts
@@ -45,49 +59,87 @@ async def _record(verdicts: Sequence[Verdict], world: World, *, now: float) -> N
         await world.rows.put(changed)  # a stale row is planned anew in the next cycle
 
 
-async def _drain(verdicts: Sequence[Verdict], world: World, *, now: float) -> tuple[Instance, ...]:
-    """Record the intent, then drain: an interrupted pass finds the row and goes on. The rows that are draining now."""
-    fresh = [
-        replace(advance(verdict.row, Event.DRAINED, now=now), drain_reason=verdict.reason, idle_since=verdict.idle_since)
+async def _end_unused(verdict: Verdict, world: World, *, now: float) -> None:
+    """End an instance that takes no jobs. Its row is moved first: where that is stale, as the node has just joined, it stays."""
+    row = verdict.row
+    moved = row
+    if row.state is not State.TERMINATING:
+        written = await world.rows.put([advance(row, Event.ENDING, now=now)])
+        answer = written.get(row.instance_id)
+        if answer is None:
+            return
+        moved = answer
+        log.warning("node.never_came_up", instance_id=row.instance_id, fleet=row.fleet, console=await _console(row, world))
+    else:
+        await world.rows.put([replace(row, terminating_at=now)])
+    await _ask_for_end(moved, world, because=verdict.reason, relaunch=False)
+
+
+async def _console(row: Instance, world: World) -> str:
+    """What the instance said last, for whoever looks for the cause. Not worth failing for."""
+    try:
+        return await world.checks.console_tail(row.instance_id)
+    except HeadnodeError as err:
+        return f"(not readable: {err})"
+
+
+async def _drain(verdicts: Sequence[Verdict], world: World, *, now: float) -> tuple[Verdict, ...]:
+    """Record the intent, then drain: an interrupted pass finds the row and goes on. The verdicts with their draining rows."""
+    fresh = {
+        verdict.row.instance_id: replace(
+            advance(verdict.row, Event.DRAINED, now=now), drain_reason=verdict.reason, idle_since=verdict.idle_since
+        )
         for verdict in verdicts
         if verdict.row.state is State.REGISTERED
-    ]
-    written = await world.rows.put(fresh) if fresh else {}
-    drained = [row for row in written.values() if row is not None]
-    for row in drained:
-        log.info("node.draining", instance_id=row.instance_id, hostname=row.hostname, fleet=row.fleet, because=row.drain_reason)
-    return tuple(drained) + tuple(verdict.row for verdict in verdicts if verdict.row.state is State.DRAINING)
+    }
+    written = await world.rows.put(list(fresh.values())) if fresh else {}
+    drained = []
+    for verdict in verdicts:
+        if verdict.row.state is State.DRAINING:
+            drained.append(verdict)
+        elif (row := written.get(verdict.row.instance_id)) is not None:
+            drained.append(replace(verdict, row=row))
+            log.info(
+                "node.draining", instance_id=row.instance_id, hostname=row.hostname, fleet=row.fleet, because=row.drain_reason
+            )
+    return tuple(drained)
 
 
-async def _look_again(drained: Sequence[Instance], world: World) -> tuple[Ending, ...]:
+async def _look_again(drained: Sequence[Verdict], world: World, *, now: float, options: NodewatcherConfig) -> tuple[Ending, ...]:
     by_reason: dict[str, list[Hostname]] = {}
-    for row in drained:
-        if row.hostname is not None:
-            by_reason.setdefault(row.drain_reason or "idle", []).append(row.hostname)
+    for verdict in drained:
+        if verdict.row.hostname is not None:
+            by_reason.setdefault(verdict.row.drain_reason or "idle", []).append(verdict.row.hostname)
     confirmed: dict[Hostname, NodeResult] = {}
     for reason, hostnames in by_reason.items():
         confirmed |= await world.scheduler.drain(hostnames, reason=reason)
     done = [hostname for hostname, result in confirmed.items() if result.outcome is Outcome.DONE]
     jobs = await world.scheduler.jobs_on(done) if done else {}
-    return plan_endings(drained, confirmed, jobs)
+    readings = world.readings()
+    looked = [NodeSnapshot(row=verdict.row, reading=readings.get(verdict.row.instance_id)) for verdict in drained]
+    kept_by = {one.row.instance_id: because for one in looked if (because := busy_by_metrics(one, now, options))}
+    return plan_endings(drained, confirmed, jobs, kept_by)
 
 
 async def _end(endings: Sequence[Ending], world: World, *, now: float) -> None:
     back = [ending for ending in endings if ending.resume]
     for ending in endings:
-        if ending.end and not await _end_one(ending.row, world, now=now):
+        if ending.end and not await _end_one(ending.verdict, world, now=now):
             back.append(replace(ending, end=False, resume=True, reason="the group is at its minimum"))
         elif not ending.end and not ending.resume:
-            log.info("node.not_ended", instance_id=ending.row.instance_id, because=ending.reason)
-    await _resume([Verdict(row=ending.row, action=Action.RESUME, reason=ending.reason) for ending in back], world, now=now)
+            log.info("node.not_ended", instance_id=ending.verdict.row.instance_id, because=ending.reason)
+    resumed = [replace(ending.verdict, action=Action.RESUME, reason=ending.reason) for ending in back]
+    await _resume(resumed, world, now=now)
 
 
-async def _end_one(row: Instance, world: World, *, now: float) -> bool:
+async def _end_one(verdict: Verdict, world: World, *, now: float) -> bool:
     """Ask for the end of this one instance. False: refused for good, so it has to come back. No answer leaves it draining."""
+    row = verdict.row
+    goes_anyway = verdict.cause in (Cause.NOTICE, Cause.HEALTH)
     try:
-        outcome = await world.groups.end(row.instance_id)
-        if outcome is EndOutcome.AT_MINIMUM and row.notice is not None:
-            outcome = await world.groups.end(row.instance_id, relaunch=True)  # it goes anyway: another takes its place
+        outcome = await world.groups.end(row.instance_id, relaunch=verdict.relaunch)
+        if outcome is EndOutcome.AT_MINIMUM and goes_anyway:
+            outcome = await world.groups.end(row.instance_id, relaunch=True)  # another takes its place
     except AwsUnavailable as err:
         log.warning("node.end_unknown", instance_id=row.instance_id, **err.to_event())
         return True
@@ -99,6 +151,17 @@ async def _end_one(row: Instance, world: World, *, now: float) -> bool:
     await world.rows.put([advance(row, Event.ENDING, now=now)])
     log.info("node.ended", instance_id=row.instance_id, hostname=row.hostname, fleet=row.fleet, because=row.drain_reason)
     return True
+
+
+async def _ask_for_end(row: Instance, world: World, *, because: str, relaunch: bool) -> None:
+    """The end of an instance that nothing can be running on. What is refused or unanswered is asked for again later."""
+    try:
+        if await world.groups.end(row.instance_id, relaunch=relaunch) is EndOutcome.AT_MINIMUM:
+            await world.groups.end(row.instance_id, relaunch=True)
+    except (AwsUnavailable, AwsRefused) as err:
+        log.warning("node.end_unknown", instance_id=row.instance_id, **err.to_event())
+    else:
+        log.info("node.ended", instance_id=row.instance_id, hostname=row.hostname, fleet=row.fleet, because=because)
 
 
 async def _resume(verdicts: Iterable[Verdict], world: World, *, now: float) -> None:

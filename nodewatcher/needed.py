@@ -26,5 +26,5 @@ def _coming(seen: Observation) -> Mapping[FleetName, int]:
         if member is None or member.is_leaving:
             continue
         if snapshot.row.state in (State.DRAINING, State.TERMINATING) or (node is not None and not node.is_awaited):
-            coming[snapshot.fleet.name] -= 1
+            coming[snapshot.fleet] -= 1
     return {name: max(0, count) for name, count in coming.items()}

@@ -257,6 +257,20 @@ class FakePlaces(Pluggable):
         return {one: self.known[one] for one in instance_ids if one in self.known}
 
 
+@dataclass
+class FakeChecks(Pluggable):
+    bad: set[InstanceId] = field(default_factory=set)
+    consoles: dict[InstanceId, str] = field(default_factory=dict)
+
+    async def impaired(self, instance_ids: Collection[InstanceId]) -> frozenset[InstanceId]:
+        self._ask("impaired")
+        return frozenset(self.bad & set(instance_ids))
+
+    async def console_tail(self, instance_id: InstanceId) -> str:
+        self._ask("console_tail")
+        return self.consoles.get(instance_id, "")
+
+
 class FakeSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -294,6 +308,16 @@ class FakeScheduler(Scheduler):
         self.known[name] = replace(
             node, states=node.states | {NodeState.BUSY}, jobs=node.jobs | set(map(JobId, jobs)), used=node.total
         )
+
+    def finish(self, name: Hostname) -> None:
+        """Every job there is over."""
+        node = self.known[name]
+        self.known[name] = replace(node, states=node.states - {NodeState.BUSY}, jobs=frozenset(), used=Shape())
+
+    def falls(self, name: Hostname, *states: NodeState) -> None:
+        """The scheduler says that of the node besides what it said before."""
+        node = self.known[name]
+        self.known[name] = replace(node, states=node.states | set(states))
 
     def administrator_drains(self, name: Hostname, reason: str) -> None:
         node = self.known[name]

@@ -22,8 +22,8 @@ WRITE_BATCH = 100  # TransactWriteItems' items
 TOMBSTONE_S = 86_400  # longer than any message is late for, short enough that the table stays small
 
 _KEY = "instanceId"  # the ancestor's name, so that its tables are taken over as they are
-_TIMES = tuple(field.name for field in fields(Instance) if field.name.endswith(("_at", "_since")))
-_TEXTS = ("fleet", "address", "instance_type", "drain_reason", "launch_hook", "terminate_hook")
+_TIMES = tuple(field.name for field in fields(Instance) if field.name.endswith(("_at", "_since", "_until")))
+_TEXTS = ("fleet", "address", "instance_type", "drain_reason", "launch_hook", "terminate_hook", "held_by", "hold_reason")
 _LEGACY = Instance(instance_id=InstanceId(""), fleet=FleetName(""), state=State.REGISTERED)
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
@@ -73,6 +74,48 @@ def _check_directory(value: str) -> str:
     return value.rstrip("/") or "/"
 
 
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_DAY_MIN = 24 * 60
+
+
+def parse_days(text: str) -> tuple[int, ...]:
+    """The day numbers, Monday 0, ascending, of mon-fri, of sat,sun or of fri-mon. Raises ValueError."""
+    days: set[int] = set()
+    for part in text.lower().replace(" ", "").split(","):
+        first, _, last = part.partition("-")
+        begin, end = _DAYS.index(first), _DAYS.index(last or first)
+        days |= {number % 7 for number in range(begin, end + 1 if end >= begin else end + 8)}
+    return tuple(sorted(days))
+
+
+def parse_minute(text: str) -> int:
+    """The minutes since midnight of 08:30; 24:00 is the end of the day. Raises ValueError."""
+    found = re.fullmatch(r"(\d{1,2}):(\d{2})", text)
+    minute = int(found[1]) * 60 + int(found[2]) if found and int(found[2]) < 60 else _DAY_MIN + 1
+    if minute > _DAY_MIN:
+        raise ValueError(f"{text!r} is no time of day")
+    return minute
+
+
+def _readable(parse: Callable[[str], object], what: str, example: str) -> AfterValidator:
+    def check(value: str) -> str:
+        try:
+            parse(value)
+        except (ValueError, OSError) as err:
+            raise refused(f"is not {what} (such as {example})") from err
+        return value
+
+    return AfterValidator(check)
+
+
+def _check_timezone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError) as err:
+        raise refused("is not a time zone that this machine knows (such as Europe/Berlin)") from err
+    return value
+
+
 def _check_zone(value: str) -> str:
     labels = value.removesuffix(".").split(".")
     good = len(value) <= 253 and all(re.fullmatch(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?", label) for label in labels)
@@ -97,3 +140,6 @@ GroupName = Annotated[Text, _named(parse_group_name)]
 ZoneId = Annotated[Text, _matching(r"[A-Z0-9]{1,32}", "a hosted zone's id, without /hostedzone/", "Z0123456789ABCDEFGHIJ")]
 ZoneName = Annotated[Text, AfterValidator(_check_zone)]
 DirectoryPath = Annotated[Text, AfterValidator(_check_directory)]
+Days = Annotated[Text, _readable(parse_days, "days of the week", "mon-fri")]
+TimeOfDay = Annotated[Text, _readable(parse_minute, "a time of day", "08:30")]
+Timezone = Annotated[Text, AfterValidator(_check_timezone)]

@@ -5,11 +5,13 @@ The descriptions are what `headnode config show` and the hints of `headnode conf
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, with_config
 
 from daemons.config.kinds import (
+    Days,
     DirectoryPath,
     Flag,
     FleetWord,
@@ -20,13 +22,17 @@ from daemons.config.kinds import (
     Region,
     TableName,
     Text,
+    TimeOfDay,
+    Timezone,
     Url,
     Whole,
     Word,
     ZoneId,
     ZoneName,
+    parse_days,
+    parse_minute,
 )
-from daemons.model import FleetName, FleetSpec, Launch, Purchase, Shape
+from daemons.model import FleetName, FleetSpec, Hours, Launch, Purchase, Shape
 from daemons.packing.expander import Expander
 
 MONTH_S = 30 * 86_400
@@ -130,16 +136,60 @@ class BudgetConfig:
     ] = 0.0
 
 
+class Rank(StrEnum):
+    """Which of several idle nodes goes first."""
+
+    MAINTENANCE = "scheduled-maintenance"  # one that AWS will take away anyway
+    IDLE_LONGEST = "idle-longest"
+    NEWEST = "newest"
+    OLDEST = "oldest"
+    PRICE = "price"  # of the dearest fleet
+    ZONE_BALANCE = "zone-balance"  # of the zone where the fleet has most nodes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodewatcherConfig:
     interval_s: Annotated[Number, Field(gt=0, le=3600, description="seconds between two looks at the nodes")] = 10.0
     idle_for_s: Annotated[
         Number, Field(ge=0, le=MONTH_S, description="how long a node is idle before it is given back, in seconds")
     ] = 600.0
+    busy_cpu_share: Annotated[
+        Number, Field(ge=0, le=1, description="from this share of busy CPU time a node is not idle; 0: CPU does not matter")
+    ] = 0.0
+    busy_gpu_share: Annotated[
+        Number, Field(ge=0, le=1, description="from this share of busy GPU time a node is not idle; 0: GPUs do not matter")
+    ] = 0.0
+    sessions_keep: Annotated[Flag, Field(description="true: a node that somebody is logged in to is not idle")] = False
+    metrics_stale_s: Annotated[
+        Number, Field(gt=0, le=86_400, description="how old a node's own metrics may be to count, in seconds")
+    ] = 60.0
+    rank: Annotated[
+        tuple[Rank, ...],
+        Field(
+            min_length=1,
+            description="who goes first, in turn: scheduled-maintenance, idle-longest, newest, oldest, price, zone-balance",
+        ),
+    ] = (Rank.MAINTENANCE, Rank.IDLE_LONGEST)
+    max_ending: Annotated[Whole, Field(ge=0, description="how many nodes of a fleet may be on their way out at once; 0: any")] = 0
     max_ending_share: Annotated[
         Number,
-        Field(gt=0, le=1, description="the greatest part of a fleet that one look may end (at least one node)"),
+        Field(gt=0, le=1, description="the greatest part of a fleet that may be on its way out at once (at least one node)"),
     ] = 0.5
+    down_for_s: Annotated[
+        Number,
+        Field(ge=0, le=86_400, description="how long the scheduler calls a node down before that alone is enough, in seconds"),
+    ] = 300.0
+    max_unhealthy_share: Annotated[
+        Number,
+        Field(
+            gt=0, le=1, description="if a greater part of a fleet looks unhealthy, none of it is replaced (more than one node)"
+        ),
+    ] = 0.3
+    dry_run: Annotated[Flag, Field(description="true: decide and record, and do nothing")] = False
+    state_dir: Annotated[
+        DirectoryPath, Field(description="where it keeps what it has learnt, and the record of its decisions")
+    ] = "/var/lib/headnode/nodewatcher"
+    record_mib: Annotated[Whole, Field(ge=1, le=100_000, description="how large the record of decisions may get, in MiB")] = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +209,26 @@ class EndpointsEntry:
     route53: Annotated[Url, Field(description="the address of Route 53")] = ""
     autoscaling: Annotated[Url, Field(description="the address of Auto Scaling")] = ""
     ec2: Annotated[Url, Field(description="the address of EC2")] = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoursEntry:
+    """One of a fleet's `hours` in the file."""
+
+    days: Annotated[Days, Field(description="days of the week, such as mon-fri or sat,sun")]
+    begin: Annotated[TimeOfDay, Field(description="when they begin, such as 08:00")]
+    end: Annotated[TimeOfDay, Field(description="when they end, such as 18:30; before the beginning: on the next day")]
+    minimum: Annotated[Whole, Field(ge=1, description="how many nodes the fleet keeps meanwhile")]
+    timezone: Annotated[Timezone, Field(description="the time zone, such as Europe/Berlin")] = "UTC"
+
+    def to_hours(self) -> Hours:
+        return Hours(
+            days=parse_days(self.days),
+            begin_min=parse_minute(self.begin),
+            end_min=parse_minute(self.end),
+            minimum=self.minimum,
+            timezone=self.timezone,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +262,10 @@ class FleetEntry:
         Number,
         Field(gt=0, le=86_400, description="how long an instance may take from its launch until its node takes jobs, in seconds"),
     ] = 900.0
+    keep_idle: Annotated[Whole, Field(ge=0, description="so many idle nodes are not given back")] = 0
+    hours: Annotated[
+        tuple[HoursEntry, ...], Field(description="times of the week in which the fleet keeps more than the group's minimum")
+    ] = ()
 
     def to_spec(self) -> FleetSpec:
         return FleetSpec(
@@ -211,6 +285,8 @@ class FleetEntry:
             price_per_hour=self.price_per_hour,
             launch=self.launch,
             boot_timeout_s=self.boot_timeout_s,
+            keep_idle=self.keep_idle,
+            hours=tuple(entry.to_hours() for entry in self.hours),
         )
 
 

@@ -230,7 +230,12 @@ class Stage:
             },
             "[sqswatcher]": {"wait_s": 1, "visibility_s": 10, **(CHAOS_RESYNC if self._chaos else {})},
             "[jobwatcher]": {"interval_s": INTERVAL_S, "state_dir": str(self.directory / "jobwatcher"), "backoff_s": INTERVAL_S},
-            "[nodewatcher]": {"interval_s": INTERVAL_S, "idle_for_s": IDLE_FOR_S, "max_ending_share": 1.0},
+            "[nodewatcher]": {
+                "interval_s": INTERVAL_S,
+                "idle_for_s": IDLE_FOR_S,
+                "max_ending_share": 1.0,
+                "state_dir": str(self.directory / "nodewatcher"),
+            },
         }
         lines = _render_table(values)
         for title, section in sections.items():

@@ -1,0 +1,181 @@
+"""Broken nodes are replaced on two witnesses' word, and never all of them; nodes that never come up are ended."""
+
+from dataclasses import replace
+
+from structlog.testing import capture_logs
+
+from daemons.model import Instance, JobDemand, JobId, NodeState, Shape, State
+from tests.fakes import BATCH, FakeGroups, hostname, instance_id
+from tests.nodewatcher.cluster import OPTIONS, Cluster
+
+DOWN_FOR_S = OPTIONS.down_for_s
+
+
+def cluster(*numbers: int, minimum: int = 0, maximum: int = 10) -> Cluster:
+    return Cluster(groups=FakeGroups.of(*numbers, minimum=minimum, maximum=maximum), options=replace(OPTIONS, idle_for_s=1e6))
+
+
+async def test_a_node_that_the_scheduler_calls_down_for_long_is_ended() -> None:
+    two = cluster(1, 2)
+    two.scheduler.falls(hostname(1), NodeState.DOWN)
+    await two.passes()
+    await two.watches(DOWN_FOR_S - 10)
+    assert two.groups.ended == []
+    assert two.sentence(1) == "down for 290 s of 300 s"
+    await two.passes(after_s=10)
+    assert two.groups.ended == [instance_id(1)]
+    assert two.groups.groups[BATCH.name].desired == 1
+    assert two.row(1).drain_reason == "unhealthy: down, for 300 s"
+
+
+async def test_a_second_witness_makes_it_quick() -> None:
+    three = cluster(1, 2, 3)
+    three.scheduler.falls(hostname(1), NodeState.DOWN)
+    three.checks.bad.add(instance_id(1))
+    await three.passes()
+    assert three.groups.ended == [instance_id(1)]
+    three.tells(2, gone=True)
+    await three.passes()
+    assert three.groups.ended == [instance_id(1)]  # its agent's silence alone ends nobody
+    three.scheduler.falls(hostname(2), NodeState.DOWN)
+    await three.passes()
+    assert three.ended == [instance_id(1), instance_id(2)]
+
+
+async def test_ec2_is_asked_about_nodes_that_are_down_and_about_no_other() -> None:
+    two = cluster(1, 2)
+    await two.passes()
+    assert two.checks.calls["impaired"] == 0
+    two.scheduler.falls(hostname(1), NodeState.DOWN)
+    await two.passes()
+    assert two.checks.calls["impaired"] == 1
+
+
+async def test_a_node_with_jobs_is_not_ended_however_down_it_is() -> None:
+    two = cluster(1, 2)
+    two.scheduler.work(hostname(1), "5")
+    two.scheduler.falls(hostname(1), NodeState.DOWN)
+    two.checks.bad.add(instance_id(1))
+    await two.passes()
+    await two.watches(2 * DOWN_FOR_S)
+    assert two.groups.ended == []
+    assert two.sentence(1) == "down, and the scheduler has not given up job 5"
+
+
+async def test_a_silent_node_and_one_that_an_administrator_drained_are_not_ours_to_end() -> None:
+    two = cluster(1, 2)
+    two.scheduler.falls(hostname(1), NodeState.SILENT)
+    two.scheduler.administrator_drains(hostname(2), "broken fan")
+    two.scheduler.falls(hostname(2), NodeState.DOWN)
+    two.checks.bad |= {instance_id(1), instance_id(2)}
+    await two.passes()
+    await two.watches(2 * DOWN_FOR_S)
+    assert two.groups.ended == []
+    assert "broken fan" in two.sentence(2)
+
+
+async def test_one_that_comes_back_starts_anew() -> None:
+    one = cluster(1, 2)
+    one.scheduler.falls(hostname(1), NodeState.DOWN)
+    await one.passes()
+    await one.watches(DOWN_FOR_S - 20)
+    one.scheduler.known[hostname(1)] = replace(one.scheduler.known[hostname(1)], states=frozenset())
+    await one.passes(after_s=10)
+    one.scheduler.falls(hostname(1), NodeState.DOWN)
+    await one.passes(after_s=10)
+    await one.watches(DOWN_FOR_S - 20)
+    assert one.groups.ended == []
+
+
+async def test_another_takes_its_place_where_jobs_wait_or_the_fleet_has_one_size() -> None:
+    wanted = cluster(1, 2)
+    wanted.scheduler.work(hostname(2), "5")
+    wanted.scheduler.waiting.append(JobDemand(jobs=(JobId("7"),), per_task=Shape(cpus=8)))
+    static = cluster(1, 2, minimum=2, maximum=2)
+    for one in (wanted, static):
+        one.scheduler.falls(hostname(1), NodeState.DOWN)
+        one.checks.bad.add(instance_id(1))
+        await one.passes()
+        assert one.groups.ended == [instance_id(1)]
+        assert one.groups.groups[BATCH.name].desired == 2
+
+
+async def test_a_static_fleet_is_kept_healthy_and_otherwise_left_alone() -> None:
+    static = Cluster(groups=FakeGroups.of(1, 2, minimum=2, maximum=2))
+    await static.passes()
+    await static.watches(200)
+    assert static.groups.ended == []
+    assert static.sentence(1) == "kept: the fleet is static"
+
+
+async def test_where_much_of_a_fleet_looks_broken_at_once_nobody_is_ended_and_somebody_is_told() -> None:
+    ten = cluster(*range(1, 11))
+    for number in range(1, 5):
+        ten.scheduler.falls(hostname(number), NodeState.DOWN)
+        ten.checks.bad.add(instance_id(number))
+    with capture_logs() as events:
+        await ten.passes()
+        await ten.watches(2 * DOWN_FOR_S)
+    assert ten.groups.ended == []
+    (alarm,) = [event for event in events if event["event"] == "fleet.unhealthy"]
+    assert alarm["because"] == "4 of 10 nodes of fleet batch look unhealthy at once: check the scheduler and the network first"
+    ten.scheduler.known[hostname(1)] = replace(ten.scheduler.known[hostname(1)], states=frozenset())
+    with capture_logs() as events:
+        await ten.passes(after_s=10)
+    assert len(ten.groups.ended) == 3
+    assert "alarm.ended" in [event["event"] for event in events]
+
+
+async def test_an_instance_that_never_says_it_is_ready_is_ended_with_its_last_words_on_record() -> None:
+    one = cluster(1, 2)
+    one.rows.hold(Instance(instance_id=instance_id(1), fleet=BATCH.name, state=State.PENDING, pending_at=one.now))
+    one.checks.consoles[instance_id(1)] = "cloud-init: no route to host"
+    await one.passes()
+    assert one.sentence(1) == "booting for 0 s of at most 900 s"
+    await one.watches(890)
+    assert one.groups.ended == []
+    with capture_logs() as events:
+        await one.watches(20)
+    assert one.groups.ended == [instance_id(1)]
+    (told,) = [event for event in events if event["event"] == "node.never_came_up"]
+    assert told["console"] == "cloud-init: no route to host"
+    assert one.state(1) is State.TERMINATING
+
+
+async def test_a_node_whose_daemon_never_reports_is_drained_and_ended() -> None:
+    two = cluster(1, 2)
+    two.scheduler.falls(hostname(1), NodeState.AWAITED)
+    await two.passes()
+    await two.watches(890)
+    assert two.groups.ended == []
+    await two.watches(20)
+    assert two.groups.ended == [instance_id(1)]
+
+
+async def test_one_that_joins_at_the_last_moment_stays() -> None:
+    one = cluster(1, 2)
+    late = Instance(instance_id=instance_id(1), fleet=BATCH.name, state=State.READY, pending_at=one.now - 1000, version=3)
+    one.rows.hold(late)
+    put = one.rows.put
+
+    async def joins_first(rows: object) -> object:
+        one.rows.hold(replace(late, state=State.REGISTERED, hostname=hostname(1), version=4))
+        one.rows.put = put  # type: ignore[method-assign]
+        return await put(rows)  # type: ignore[arg-type]
+
+    one.rows.put = joins_first  # type: ignore[assignment,method-assign]
+    await one.passes()
+    assert (one.groups.ended, one.state(1)) == ([], State.REGISTERED)
+
+
+async def test_an_end_that_was_lost_is_asked_for_again_but_not_while_it_may_be_under_way() -> None:
+    one = cluster(1, 2)
+    one.change_row(1, state=State.TERMINATING, terminating_at=one.now)
+    await one.scheduler.drain([hostname(1)], reason="idle")
+    await one.passes()
+    await one.watches(110)
+    assert one.groups.ended == []
+    await one.watches(20)
+    assert one.groups.ended == [instance_id(1)]
+    await one.watches(300)
+    assert one.groups.ended == [instance_id(1)]
