@@ -1,8 +1,10 @@
 #!/bin/sh
-# debian.sh: the real scheduler of the sandbox, from Debian's own packages. Installs only what is missing, only as root on Debian or
+# debian.sh: the real schedulers of the sandbox, from Debian's own packages. Installs only what is missing, only as root on Debian or
 # Ubuntu, and says what it does; elsewhere it says what will be skipped and succeeds.
 set -eu
 packages="slurmctld slurmd slurm-client munge slurm-wlm-basic-plugins iproute2"
+packages="$packages gridengine-master gridengine-exec gridengine-client"
+[ -e /usr/sbin/sendmail ] || packages="$packages msmtp-mta" # Grid Engine wants something that mails: not a whole mail server
 missing=
 for package in $packages; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $package"
@@ -21,4 +23,11 @@ if [ ! -e $policy ]; then
     chmod 755 $policy
 fi
 apt-get update -qq
-DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $missing >/dev/null
+known=
+for package in $missing; do
+    if apt-cache show "$package" >/dev/null 2>&1; then known="$known $package"; else echo "setup: this release has no $package" >&2; fi
+done
+case "$known" in *gridengine*) # without a cell of the system's own, which would ask for answers
+    for part in common client exec master; do echo "gridengine-$part shared/gridengineconfig boolean false"; done | debconf-set-selections ;;
+esac
+[ -z "$known" ] || DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $known >/dev/null

@@ -12,6 +12,7 @@ from daemons.errors import ConfigError
 class SchedulerChoice(StrEnum):
     AUTO = "auto"
     SLURM = "slurm"
+    SGE = "sge"
     LOCAL = "local"
 
 
