@@ -33,7 +33,7 @@ check: $(STAMP) ## ruff, mypy --strict, import-linter
 	$(BIN)/lint-imports --no-cache
 
 bench: setup ## measure what is promised (ARGS="--json")
-	@for name in $(patsubst benchmarks/%.py,%,$(filter-out %/__init__.py %/report.py,$(wildcard benchmarks/*.py))); do \
+	@for name in $(patsubst benchmarks/%.py,%,$(filter-out %/__init__.py %/report.py %/judge.py,$(wildcard benchmarks/*.py))); do \
 		$(BIN)/python -m benchmarks.$$name $(ARGS) || failed=1; \
 	done; test -z "$$failed"
 

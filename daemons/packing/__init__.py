@@ -3,9 +3,9 @@
 from daemons.packing.answers import Placement
 from daemons.packing.expander import Expander, PackOptions
 from daemons.packing.limits import Cap, Limit
-from daemons.packing.pack import Packing, needed_hostnames, pack
+from daemons.packing.pack import Packing, pack
 from daemons.packing.rooms import Kind
 from daemons.packing.stops import Use
 from daemons.packing.why import Why
 
-__all__ = ["Cap", "Expander", "Kind", "Limit", "PackOptions", "Packing", "Placement", "Use", "Why", "needed_hostnames", "pack"]
+__all__ = ["Cap", "Expander", "Kind", "Limit", "PackOptions", "Packing", "Placement", "Use", "Why", "pack"]

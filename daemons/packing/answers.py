@@ -15,14 +15,13 @@ from daemons.packing.why import Why, blocked, why_not
 _NO_FLEET: Mapping[FleetName, int] = {}  # one for all placements without new nodes, which can be a hundred thousand
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placement:
+class Placement(NamedTuple):  # a tuple, because there can be a hundred thousand
     """What becomes of one demand: how many of its jobs go where, and why the `rest` goes nowhere (None: all are placed)."""
 
     demand: JobDemand
     live: int = 0
     coming: int = 0
-    new: Mapping[FleetName, int] = field(default_factory=lambda: _NO_FLEET)  # jobs, not nodes
+    new: Mapping[FleetName, int] = _NO_FLEET  # jobs, not nodes
     rest: int = 0
     why: Why | None = None
 
@@ -95,7 +94,7 @@ class Answers:
                 jobs, live, coming, new = deal.next(demand.count)
                 rest = demand.count - jobs
                 why = self._why(asked) if rest else None
-                yield Placement(demand=demand, live=live, coming=coming, new=new, rest=rest, why=why)
+                yield Placement(demand, live, coming, new, rest, why)
 
     def to_blocked(self, demand: Sequence[JobDemand]) -> Iterator[Placement]:
         held = [job for job in demand if job.blocked_by is not BlockedBy.NOTHING]
@@ -103,7 +102,7 @@ class Answers:
             key = (job.blocked_by, job.reason)
             if (why := self._reasons.get(key)) is None:
                 why = self._reasons[key] = blocked(*key)
-            yield Placement(demand=job, rest=job.count, why=why)
+            yield Placement(demand=job, rest=job.count, why=why if job.count else None)
 
     def _why(self, asked: Asked) -> Why:
         if (why := self._reasons.get(asked)) is None:

@@ -4,8 +4,10 @@ Identical jobs are placed by count and identical nodes are one room, so the cost
 nodes. A job that spans nodes gets all of them or none.
 """
 
+import gc
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from daemons.model import Fleet, FleetName, Hostname, JobDemand, Node
@@ -46,10 +48,37 @@ def pack(
     their maximum. What is asked for is enough: the same jobs
     with the new nodes among those that are coming ask for none.
     """
+    with _uncollected():
+        return _pack(demand, live=live, coming=coming, fleets=fleets, caps=caps, options=options or PackOptions())
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Nothing that is made here refers to itself, and to search a hundred thousand values for what does takes longer than to pack
+    them.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _pack(
+    demand: Sequence[JobDemand],
+    *,
+    live: Sequence[Node],
+    coming: Mapping[FleetName, int],
+    fleets: Sequence[Fleet],
+    caps: Mapping[FleetName, Cap],
+    options: PackOptions,
+) -> Packing:
     alike = alike_jobs(demand)
     dimensions = Dimensions.of(shape for jobs in alike.values() for shape in (jobs[0].per_task, jobs[0].per_node))
     offers = offers_of(fleets, dimensions, caps)
-    queue = queue_of(alike, offers, dimensions, options or PackOptions())
+    queue = queue_of(alike, offers, dimensions, options)
     ground = _Ground(queue, live, coming, offers, dimensions)
     filling = ground.fill({})
     answers = Answers(offers, dimensions)
@@ -60,11 +89,6 @@ def pack(
         used_hosts=filling.woken,
         uses=filling.uses,
     )
-
-
-def needed_hostnames(demand: Sequence[JobDemand], *, nodes: Sequence[Node], fleets: Sequence[Fleet]) -> frozenset[Hostname]:
-    """The empty nodes that waiting jobs are about to use."""
-    return pack(demand, live=nodes, coming={}, fleets=fleets).used_hosts
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
+from operator import attrgetter, lt
 from typing import NamedTuple
 
 from daemons.model import BlockedBy, JobDemand
@@ -66,14 +66,16 @@ def queue_of(alike: Alike, offers: Sequence[Offer], dimensions: Dimensions, opti
         counts[key] += count
         if key not in wants:
             wants[key] = Want.of(alike[priority, key][0], dimensions)
-    asked = {key: Asked(want, counts[key], preferred(want, counts[key], offers, options)) for key, want in wants.items()}
+    asked = {key: Asked(want, counts[key], preferred(want, max(1, counts[key]), offers, options)) for key, want in wants.items()}
     ranks = _ranks(asked, offers, dimensions)
     ordered = sorted(runs, key=lambda place: (-place[0], ranks[place[1]]))
     return Queue([asked[key] for key in ranks], [Run(asked[place[1]], _by_age(alike[place]), runs[place]) for place in ordered])
 
 
 def _by_age(jobs: list[JobDemand]) -> Sequence[JobDemand]:
-    return jobs if len(jobs) == 1 else sorted(jobs, key=_age)
+    """Oldest first. Mostly they come like that, and to see that is cheaper than to sort."""
+    times = [job.submitted_at for job in jobs]
+    return jobs if all(map(lt, times, times[1:])) else sorted(jobs, key=_age)
 
 
 def _ranks(asked: Mapping[Likeness, Asked], offers: Sequence[Offer], dimensions: Dimensions) -> Mapping[Likeness, int]:

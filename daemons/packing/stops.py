@@ -37,18 +37,20 @@ class Lot(NamedTuple):
 class Search:
     """What the jobs of one shape look for: a node that has so much free and that they may have."""
 
-    __slots__ = ("_may_have", "_need")
+    __slots__ = ("_is_plain", "_may_have", "_need")
 
     def __init__(self, want: Want, need: Amounts) -> None:
         self._need = need
+        self._is_plain = not want.is_picky and not any(need[2:])  # CPUs and memory are all that it asks for
         self._may_have = want.may_have if want.is_picky else None
 
     def next_fit(self, stop: "Stop") -> Room | None:
         """The first room of that line where it is found. Full rooms on the way are taken out of the line for good."""
-        need, cpus, may_have, mark = self._need, self._need[0], self._may_have, stop.mark
+        is_plain, mark = self._is_plain, stop.mark
+        cpus, memory = self._need[:2]
         while (room := mark.next) is not None:
             free = room.free
-            if free[0] >= cpus and all(map(le, need, free)) and (may_have is None or may_have(room)):
+            if free[0] >= cpus and free[1] >= memory and (is_plain or self._is_fit(room)):
                 break
             if free[0] == 0 and room.next is not None:  # the last one stays: others join the line behind it
                 mark.next = room.next
@@ -56,6 +58,9 @@ class Search:
                 mark = room
         stop.mark = mark
         return room
+
+    def _is_fit(self, room: Room) -> bool:
+        return all(map(le, self._need, room.free)) and (self._may_have is None or self._may_have(room))
 
     def all_fits(self, stop: "Stop") -> Iterator[Room]:
         """All rooms of that line where it is found."""

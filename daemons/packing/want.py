@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from operator import attrgetter
+from operator import add, attrgetter, sub
 from typing import Any
 
 from daemons.model import Hostname, JobDemand
@@ -23,19 +23,19 @@ likeness: Callable[[JobDemand], Likeness] = attrgetter(
 
 def times(free: Amounts, need: Amounts) -> int:
     """How often `need`, which is not nothing, fits into `free`."""
-    return min(have // use for have, use in zip(free, need, strict=True) if use)
+    return min([have // use for have, use in zip(free, need, strict=True) if use])
 
 
 def scaled(need: Amounts, factor: int) -> Amounts:
-    return tuple(use * factor for use in need)
+    return need if factor == 1 else tuple([use * factor for use in need])
 
 
 def added(one: Amounts, other: Amounts) -> Amounts:
-    return tuple(a + b for a, b in zip(one, other, strict=True))
+    return tuple(map(add, one, other))
 
 
 def less(one: Amounts, other: Amounts) -> Amounts:
-    return tuple(a - b for a, b in zip(one, other, strict=True))
+    return tuple(map(sub, one, other))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

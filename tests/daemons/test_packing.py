@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemons.model import BlockedBy, Fleet, FleetName, FleetSpec, Hostname, JobDemand, JobId, Node, NodeState, Shape
-from daemons.packing import Cap, Limit, Packing, needed_hostnames, pack
+from daemons.packing import Cap, Limit, Packing, pack
 from tests.fakes import BATCH, hostname
 
 GPU = FleetSpec(
@@ -154,8 +154,8 @@ def test_excluded_nodes_are_not_used_and_named_ones_only() -> None:
 
 def test_idle_nodes_that_waiting_jobs_are_about_to_use_are_named() -> None:
     nodes = [node(1), node(2), node(3, used=Shape(cpus=1))]
-    assert needed_hostnames([job(cpus=8)], nodes=nodes, fleets=[fleet(desired=3)]) == {hostname(1)}
-    assert needed_hostnames([job(cpus=7)], nodes=nodes, fleets=[fleet(desired=3)]) == frozenset()
+    assert packed(job(cpus=8), live=nodes).used_hosts == {hostname(1)}
+    assert packed(job(cpus=7), live=nodes).used_hosts == frozenset()
 
 
 demands = st.lists(
