@@ -10,11 +10,12 @@ from typing import TypeVar
 from daemons.errors import SchedulerRefused, SchedulerUnavailable
 from daemons.model import FleetSpec, Hostname, JobDemand
 from schedulers.commands import Answer, Commands
-from schedulers.sge import demand, parse, render
+from schedulers.sge import demand, details, parse, render
 from schedulers.sge.asks import Site
 from schedulers.sge.cell import Cell, parse_cell
 from schedulers.sge.settings import SgeSettings
 
+_JOBS_EACH = 1_000  # how many jobs one command names
 _NO_ANSWER = (
     "commlib error",
     "got send error",
@@ -56,15 +57,10 @@ class Qmaster:
         return await _in_thread(parse.parse_snapshot, await self._read(render.show_jobs(_consumables(cell), waiting=False)))
 
     async def demand(self, fleets: Sequence[FleetSpec]) -> tuple[JobDemand, ...]:
-        """Three commands, one more while some job might begin later, and one more while arrays wait."""
+        """Three commands, and up to three more while jobs wait for nodes."""
         cell = await self.cell()
         text = await self._read(render.show_jobs(_consumables(cell), waiting=True))
         snapshot = await _in_thread(parse.parse_snapshot, text)
-        maybe_later, arrays = demand.needed_details(snapshot)
-        later = parse.parse_job_ids(await self._read(render.SHOW_LATER)) if maybe_later else frozenset[str]()
-        throttles: dict[str, int] = {}
-        for some in render.batched(arrays, 1_000):
-            throttles |= await _in_thread(parse.parse_throttles, await self._read(render.show_throttles(some)))
         site = Site(
             cell=cell,
             fleets=fleets,
@@ -73,8 +69,21 @@ class Qmaster:
             licences=parse.licences(snapshot.instances),
             environment_slots=parse.running_slots(snapshot.instances),
         )
-        details = demand.Details(later=later, throttles=throttles)
-        return await asyncio.to_thread(demand.parse_demand, snapshot, site, details)
+        return await asyncio.to_thread(demand.parse_demand, snapshot, site, await self._details(snapshot))
+
+    async def _details(self, snapshot: parse.Snapshot) -> details.Details:
+        needed = demand.needed_details(snapshot)
+        later = details.parse_job_ids(await self._read(render.SHOW_LATER)) if needed.later else frozenset[str]()
+        verdicts = details.Verdicts()
+        if needed.verdicts:
+            verdicts = await _in_thread(details.parse_verdicts, await self._read(render.SHOW_VERDICTS))
+        throttles: dict[str, int] = {}
+        rules: dict[str, tuple[details.Rule, ...]] = {}
+        for some in render.batched(dict.fromkeys((*needed.details, *demand.examples(snapshot, verdicts))), _JOBS_EACH):
+            found = await _in_thread(details.parse_job_details, await self._read(render.show_details(some)))
+            throttles |= found.throttles
+            rules |= found.rules
+        return details.Details(later=later, verdicts=verdicts, jobs=details.JobDetails(throttles=throttles, rules=rules))
 
     async def hosts(self) -> Hosts:
         execution, administrative = [await self._read(("qconf", option)) for option in ("-sel", "-sh")]

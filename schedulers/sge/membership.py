@@ -5,7 +5,7 @@ Grid Engine itself keeps no addresses: the one that a node was registered with i
 """
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from daemons.model import FleetName, Hostname, JobId, NodeSpec
@@ -14,7 +14,7 @@ from schedulers.sge import render
 from schedulers.sge.cell import Cell, group_name
 from schedulers.sge.control import Hosts, Qmaster
 from schedulers.sge.nodes import Host, hosts_of
-from schedulers.sge.parse import Snapshot, first_label
+from schedulers.sge.parse import first_label
 
 DONE = NodeResult(outcome=Outcome.DONE)
 ABSENT = NodeResult(outcome=Outcome.ABSENT)
@@ -27,21 +27,14 @@ class World:
     """All that says who is a member, read one after the other."""
 
     cell: Cell
-    snapshot: Snapshot
+    hosts: Mapping[Hostname, Host]
+    members: Mapping[Hostname, FleetName]
     known: Hosts
-
-    @property
-    def hosts(self) -> dict[Hostname, Host]:
-        return hosts_of(self.snapshot)
-
-    @property
-    def members(self) -> dict[Hostname, FleetName]:
-        return self.cell.members()
 
     def printed(self, hostnames: Iterable[Hostname]) -> list[str]:
         """Grid Engine's own names of these hosts, which may have a domain: they are understood even when no longer resolved."""
-        groups = (host for group in self.cell.groups.values() for host in group)
-        known = {first_label(host): host for host in (*groups, *(one.host for one in self.snapshot.instances))}
+        known = {first_label(host): host for group in self.cell.groups.values() for host in group}
+        known |= {name: host.printed for name, host in self.hosts.items()}
         return [known.get(name, name) for name in hostnames]
 
 
@@ -54,7 +47,8 @@ class Membership:
     async def look(self) -> World:
         """Five commands."""
         cell = await self.qmaster.cell()
-        return World(cell=cell, snapshot=await self.qmaster.snapshot(cell), known=await self.qmaster.hosts())
+        hosts = hosts_of(await self.qmaster.snapshot())
+        return World(cell=cell, hosts=hosts, members=cell.members(), known=await self.qmaster.hosts())
 
     async def add(self, nodes: Sequence[NodeSpec]) -> tuple[str, World]:
         """Make them known. What Grid Engine complained about, and everything as it is afterwards.

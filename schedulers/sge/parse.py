@@ -26,6 +26,7 @@ class Row(NamedTuple):  # a tuple, because there can be a hundred thousand
     priority: float
     submitted_at: float  # or started, of what runs
     state: str
+    owner: str
     # What follows says what the job asks for and why it waits; nothing of it tells a job from its like.
     slots: int
     pe: str  # the parallel environment asked for, maybe a pattern; "" for none
@@ -38,7 +39,7 @@ class Row(NamedTuple):  # a tuple, because there can be a hundred thousand
 
     @property
     def shape(self) -> tuple[object, ...]:
-        return self[5:]
+        return self[6:]
 
     @property
     def job(self) -> JobId:
@@ -106,30 +107,6 @@ def parse_snapshot(text: str) -> Snapshot:
         raise SchedulerUnavailable(f"qstat wrote something that cannot be read: {err}") from err
 
 
-def parse_job_ids(text: str) -> frozenset[str]:
-    """The jobs that an answer of `qstat -xml` lists, by number."""
-    jobs = parse_tree(text, "job_info", "qstat").iter("JB_job_number")
-    return frozenset(job.text.strip() for job in jobs if job.text)
-
-
-def parse_throttles(text: str) -> dict[str, int]:
-    """The answer of `qstat -j IDS -xml`: how many tasks of each of these arrays may run at once, where that is limited.
-
-    A job that has ended meanwhile is left out; if all of them have, qstat says `unknown_jobs`.
-    """
-    root = parse_tree(text, None, "qstat -j")
-    if root.tag not in ("detailed_job_info", "unknown_jobs"):
-        raise SchedulerUnavailable(f"qstat -j wrote something else than jobs: {text[:200]!r}")
-    found = {}
-    for job in root.iterfind("djob_info/element"):
-        number, limit = job.findtext("JB_job_number", ""), job.findtext("JB_ja_task_concurrency", "0")
-        if not (number.isdecimal() and limit.isdecimal()):
-            raise SchedulerUnavailable(f"qstat -j wrote a job that cannot be read: number {number!r}, throttle {limit!r}")
-        if int(limit):
-            found[number] = int(limit)
-    return found
-
-
 def parse_tree(text: str, tag: str | None, command: str) -> ET.Element:
     """The XML's root. Characters that no XML may hold, which a job's name could, are left out."""
     parser = ET.XMLParser()  # noqa: S314  the document is the qmaster's; expat bounds the expansion of entities
@@ -174,6 +151,7 @@ def _parse_row(element: ET.Element) -> Row:
         priority=float(_text(element, "JAT_prio")),
         submitted_at=_time(element),
         state=_text(element, "state"),
+        owner=(element.findtext("JB_owner") or "").strip(),
         slots=int(_text(element, "slots")),
         pe="" if pe is None else pe.get("name", ""),
         pe_slots="" if pe is None else (pe.text or "").strip(),

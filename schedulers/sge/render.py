@@ -18,6 +18,7 @@ SHOW_NAMES: Command = ("qconf", "-spl", "-shgrpl")
 SHOW_HOSTS: Command = ("qconf", "-sel", "-sh")
 SHOW_HEAD: Command = ("qconf", "-sss")
 SHOW_LATER: Command = ("qstat", "-s", "ha", "-u", "*", "-xml")
+SHOW_VERDICTS: Command = ("qstat", "-j", "-xml")
 _SNAPSHOT = ("qstat", "-f", "-r", "-u", "*")  # without -u, root sees its own jobs only
 
 
@@ -44,7 +45,7 @@ def show_jobs(resources: Iterable[str], *, waiting: bool) -> Command:
     return (*_SNAPSHOT, *(() if waiting else ("-s", "rs")), "-F", shown, "-xml")
 
 
-def show_throttles(jobs: Sequence[str]) -> Command:
+def show_details(jobs: Sequence[str]) -> Command:
     return ("qstat", "-j", ",".join(jobs), "-xml")
 
 

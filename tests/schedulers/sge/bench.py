@@ -118,8 +118,21 @@ class Bench:
 
         await until(is_there, what=f"job {job} runs")
 
+    def add_quota(self, name: str, rule: str) -> None:
+        """A resource quota, such as `users {*} to slots=1`; gone with the next `clear` or `rest`."""
+        file = self.cluster.directory / "quota"
+        file.write_text(f"{{\nname {name}\ndescription NONE\nenabled TRUE\nlimit {rule}\n}}\n")
+        self.cluster.run("qconf", "-Arqs", str(file))
+        assert name in self.cluster.run("qconf", "-srqsl").stdout.split()
+
+    def _remove_quotas(self) -> None:
+        names = self.cluster.run("qconf", "-srqsl").stdout.split()
+        if names:
+            self.cluster.run("qconf", "-drqs", ",".join(names))
+
     async def rest(self) -> Hostname:
         """One node that is up, with nothing there and none beside it; booted anew only if the last test left another world."""
+        self._remove_quotas()
         self.cluster.run("qdel", "-f", "-u", "*")
         hosts = await self.sge.nodes()
         if len(hosts) == 1 and hosts[0].is_empty and hosts[0].states <= {NodeState.DRAIN} and hosts[0].total == BATCH.shape:
@@ -134,10 +147,11 @@ class Bench:
 
     async def clear(self) -> None:
         """No job, no node, no machine: what the next test finds."""
+        self._remove_quotas()
         self.cluster.run("qdel", "-f", "-u", "*")
         self.cluster.clear_machines()
         before = await self.sge.membership.look()
-        known = {one.hostname for one in before.snapshot.instances} | before.known.execution | before.known.administrative
+        known = before.hosts.keys() | before.known.execution | before.known.administrative
         await self.sge.deregister(sorted(known - {Hostname("head")}))
         self.cluster.run("qdel", "-f", "-u", "*")
         assert await self.sge.nodes() == ()

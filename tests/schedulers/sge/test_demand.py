@@ -10,7 +10,16 @@ from daemons.model import BlockedBy, FleetName, Hostname, JobDemand, Shape
 from schedulers.sge import demand
 from schedulers.sge.asks import Site
 from schedulers.sge.cell import parse_cell
-from schedulers.sge.parse import licences, parse_job_ids, parse_snapshot, parse_throttles
+from schedulers.sge.details import (
+    Details,
+    JobDetails,
+    Rule,
+    Verdicts,
+    parse_job_details,
+    parse_job_ids,
+    parse_verdicts,
+)
+from schedulers.sge.parse import licences, parse_snapshot
 from tests.schedulers.sge.bench import BATCH as COMPUTE
 from tests.schedulers.sge.bench import BIG, GPU
 from tests.schedulers.sge.submissions import SUBMISSIONS, Submission, bare
@@ -26,12 +35,12 @@ from tests.schedulers.sge.words import (
 )
 
 IDS: dict[str, str] = json.loads(recording("ids.json"))
-LATER = demand.Details(later=frozenset({"66", "89", "34"}))
+LATER = Details(later=frozenset({"66", "89", "34"}))
 OTHER = replace(BATCH, name=FleetName("plain"), features=frozenset(), shape=Shape(cpus=2, memory_mib=2_000))
 
 
-def parsed(*jobs: str, site: Site | None = None, details: demand.Details | None = None) -> tuple[JobDemand, ...]:
-    return demand.parse_demand(parse_snapshot(qstat(*jobs)), site or recorded_site(), details or demand.Details())
+def parsed(*jobs: str, site: Site | None = None, details: Details | None = None) -> tuple[JobDemand, ...]:
+    return demand.parse_demand(parse_snapshot(qstat(*jobs)), site or recorded_site(), details or Details())
 
 
 def only(inside: str = "", *, slots: int = 1, site: Site | None = None) -> JobDemand:
@@ -67,8 +76,8 @@ def test_a_recorded_job_asks_for_what_its_submission_did(submission: Submission)
         gpu="gpu",
         licences=licences(snapshot.instances),
     )
-    details = demand.Details(
-        later=parse_job_ids(recording("submitted_later.xml")), throttles=parse_throttles(recording("submitted_throttles.xml"))
+    details = Details(
+        later=parse_job_ids(recording("submitted_later.xml")), jobs=parse_job_details(recording("submitted_details.xml"))
     )
     assert tuple(bare(one) for one in demand.parse_demand(replace(snapshot, waiting=mine), site, details)) == submission.asks
 
@@ -108,17 +117,18 @@ def test_jobs_wait_although_there_is_no_queue_instance() -> None:
     snapshot = parse_snapshot(recording("10_pend_zero_hosts.qstat_f_r.xml"))
     jobs = demand.parse_demand(snapshot, recorded_site(), LATER)
     assert sum(job.count for job in jobs if job.blocked_by is BlockedBy.NOTHING) == 9 - 1 + 5 + 100
-    assert demand.needed_details(snapshot) == (True, ("26", "25"))
+    needed = demand.needed_details(snapshot)
+    assert (needed.later, needed.verdicts, needed.details) == (True, True, ("26", "25"))
 
 
 def test_a_hundred_thousand_tasks_are_two_values() -> None:
-    jobs = demand.parse_demand(parse_snapshot(recording("40_array_100k.qstat_r.xml")), recorded_site(), demand.Details())
+    jobs = demand.parse_demand(parse_snapshot(recording("40_array_100k.qstat_r.xml")), recorded_site(), Details())
     assert [job.count for job in jobs] == [25_000, 75_000]
 
 
 def test_an_array_in_several_rows_is_summed() -> None:
     snapshot = parse_snapshot(recording("41_array_fragmented.qstat_r.xml"))
-    jobs = demand.parse_demand(snapshot, recorded_site(), demand.Details())
+    jobs = demand.parse_demand(snapshot, recorded_site(), Details())
     mine = [job for job in jobs if job.jobs[0].startswith("10104.")]
     assert sum(job.count for job in mine if job.blocked_by is BlockedBy.NOTHING) == 2 + 2 + 92 + 99 + 24_700
     assert [(job.count, job.reason) for job in mine if job.blocked_by is BlockedBy.HOLD] == [(101, "hqw")]
@@ -133,13 +143,13 @@ def test_the_throttle_of_an_array_is_shared_by_its_rows_and_counts_what_runs() -
         waiting_job(number=30, priority=0, inside="<tasks>5-20:1</tasks>"),
     ]
     text = qstat(*jobs, instances=instance("all.q@n1", used=2, inside="".join(running)))
-    able = demand.parse_demand(parse_snapshot(text), recorded_site(), demand.Details(throttles={"30": 5}))
+    able = demand.parse_demand(parse_snapshot(text), recorded_site(), Details(jobs=JobDetails(throttles={"30": 5})))
     assert [(job.count, job.blocked_by) for job in able] == [(3, BlockedBy.NOTHING), (15, BlockedBy.ARRAY_LIMIT)]
 
 
 def test_jobs_in_error_and_rescheduled_ones() -> None:
     snapshot = parse_snapshot(recording("30_eqw_susp.qstat_f_r.xml"))
-    assert BlockedBy.NOTHING in {job.blocked_by for job in demand.parse_demand(snapshot, recorded_site(), demand.Details())}
+    assert BlockedBy.NOTHING in {job.blocked_by for job in demand.parse_demand(snapshot, recorded_site(), Details())}
     error, again, deleted, odd = parsed(
         waiting_job(number=1, state="Eqw"),
         waiting_job(number=2, state="Rq"),
@@ -288,3 +298,50 @@ def test_the_id_of_a_long_array_is_shortened() -> None:
     (job,) = only(f"<tasks>{tasks}</tasks>").jobs
     assert job.startswith("7.1,3,5,")
     assert job.endswith(",…")
+
+
+def limited(*partitions: str, rule: str = "") -> list[tuple[str, BlockedBy, str]]:
+    """The recorded jobs that quotas hold up, where fleets are in these queues; `rule` replaces the queue's."""
+    snapshot = parse_snapshot(recording("limited.xml"))
+    text = recording("limited_details.xml")
+    jobs = parse_job_details(text.replace("///compute//", rule) if rule else text)
+    fleets = tuple(replace(COMPUTE, name=FleetName(name), partition=name) for name in partitions)
+    site = Site(
+        cell=parse_cell(recording("submitted_cell.txt")), fleets=fleets, memory="h_vmem", gpu="gpu", licences={"matlab": 1}
+    )
+    details = Details(verdicts=parse_verdicts(recording("limited_verdicts.xml")), jobs=jobs)
+    return [(one.jobs[0], one.blocked_by, one.reason) for one in demand.parse_demand(snapshot, site, details)]
+
+
+def test_a_quota_is_a_limit() -> None:
+    (first, second) = sorted(limited("compute"))
+    assert first[1:] == (BlockedBy.LIMIT, "it would exceed a limit in rule of_user/1")
+    assert second[1:] == (BlockedBy.LIMIT, "it would exceed a limit in rule of_queue/1")
+
+
+def test_a_quota_of_one_queue_holds_nobody_up_who_may_go_to_another() -> None:
+    assert [by for _, by, _ in sorted(limited("compute", "gpu"))] == [BlockedBy.LIMIT, BlockedBy.NOTHING]
+
+
+def test_a_quota_of_each_host_is_no_limit_for_there_may_be_other_hosts() -> None:
+    assert [by for _, by, _ in sorted(limited("compute", rule="////ip-10-80-1-1/"))] == [BlockedBy.LIMIT, BlockedBy.NOTHING]
+
+
+def test_one_job_is_looked_at_for_all_its_like() -> None:
+    jobs = [waiting_job(number=number, slots=1 + number // 5) for number in range(10)]
+    snapshot = parse_snapshot(qstat(*jobs))
+    verdicts = Verdicts(over_rule=frozenset(str(number) for number in range(9)))
+    assert sorted(demand.examples(snapshot, verdicts)) == ["4", "8"]
+    rule = Rule(user="alice", project="", environment="", queue="", host="", name="max/1")
+    details = Details(verdicts=verdicts, jobs=JobDetails(rules={"4": (rule,)}))
+    held = [job for job in demand.parse_demand(snapshot, recorded_site(), details) if job.blocked_by is BlockedBy.LIMIT]
+    assert [job for one in held for job in one.jobs] == ["0", "1", "2", "3", "4"]
+
+
+def test_the_limits_of_users_are_limits() -> None:
+    message = "<SME_message_list><element><MES_job_number_list><ulong_sublist><ULNG_value>7</ULNG_value></ulong_sublist>"
+    message += (
+        "</MES_job_number_list><MES_message>Jobs dropped because of user limitations</MES_message></element></SME_message_list>"
+    )
+    (job,) = parsed(waiting_job(), details=Details(verdicts=parse_verdicts(f"<message><element>{message}</element></message>")))
+    assert job.blocked_by is BlockedBy.LIMIT

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from daemons.errors import SchedulerUnavailable
 from schedulers.sge import amounts
 from schedulers.sge.cell import parse_cell, parse_values, words
-from schedulers.sge.parse import parse_job_ids, parse_snapshot, parse_throttles, running_slots
+from schedulers.sge.details import parse_job_details, parse_job_ids
+from schedulers.sge.parse import parse_snapshot, running_slots
 from tests.schedulers.sge.words import instance, qstat, recorded_cell, recording, request, waiting_job
 
 
@@ -57,8 +58,8 @@ def test_jobs_that_begin_later_are_known_by_number() -> None:
 
 
 def test_the_throttles_of_arrays() -> None:
-    assert parse_throttles(recording("throttles.xml")) == {"22": 5}
-    assert parse_throttles(recording("61_unknown_job.qstat_j.xml")) == {}
+    assert parse_job_details(recording("throttles.xml")).throttles == {"22": 5}
+    assert parse_job_details(recording("61_unknown_job.qstat_j.xml")).throttles == {}
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,20 @@ async def test_a_licence_in_use_is_no_reason_for_nodes(sge_bench: Bench) -> None
     await becomes_blocked(sge_bench, second, BlockedBy.LICENCE)
 
 
+async def test_a_quota_is_a_limit_and_one_of_each_host_is_not(sge_bench: Bench) -> None:
+    await sge_bench.join(sge_bench.launch(1))
+    sge_bench.add_quota("of_user", "users {*} to matlab=0")
+    sge_bench.add_quota("of_host", "hosts {*} to slots=1")
+    running = sge_bench.cluster.submit()
+    await sge_bench.runs(running)
+    limited = sge_bench.cluster.submit("-l", "matlab=1")
+    other = sge_bench.cluster.submit("-l", "h_vmem=1G")
+    assert "of_user/1" in (await becomes_blocked(sge_bench, limited, BlockedBy.LIMIT)).reason
+    waiting = await sge_bench.waiting(other)
+    assert waiting is not None
+    assert waiting.blocked_by is BlockedBy.NOTHING
+
+
 async def test_the_throttle_of_an_array_counts_the_tasks_that_run(sge_bench: Bench) -> None:
     await sge_bench.join(sge_bench.launch(1))
     job = sge_bench.cluster.submit("-pe", "smp", "2", "-t", "1-20", "-tc", "5")
