@@ -117,6 +117,9 @@ def parse_tree(text: str, tag: str | None, command: str) -> ET.Element:
         root: ET.Element = parser.close()
     except ET.ParseError as err:
         raise SchedulerUnavailable(f"{command} wrote something else than XML ({err}): {text[:200]!r}") from err
+    if root.tag == "comunication_error":  # its own spelling; so for some seconds after the qmaster's start
+        words = "; ".join(text.strip() for text in root.itertext() if text.strip())
+        raise SchedulerUnavailable(f"{command}: {words}", hint="see whether the qmaster's scheduler thread runs (`qconf -sss`)")
     if tag is not None and root.tag != tag:
         raise SchedulerUnavailable(f"{command} wrote {root.tag!r} where {tag!r} was due: {text[:200]!r}")
     return root

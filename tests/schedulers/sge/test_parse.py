@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from daemons.errors import SchedulerUnavailable
 from schedulers.sge import amounts
 from schedulers.sge.cell import parse_cell, parse_values, words
-from schedulers.sge.details import parse_job_details, parse_job_ids
+from schedulers.sge.details import Verdicts, parse_job_details, parse_job_ids, parse_verdicts
 from schedulers.sge.parse import parse_snapshot, running_slots
 from tests.schedulers.sge.words import instance, qstat, recorded_cell, recording, request, waiting_job
 
@@ -60,6 +60,19 @@ def test_jobs_that_begin_later_are_known_by_number() -> None:
 def test_the_throttles_of_arrays() -> None:
     assert parse_job_details(recording("throttles.xml")).throttles == {"22": 5}
     assert parse_job_details(recording("61_unknown_job.qstat_j.xml")).throttles == {}
+
+
+def test_a_scheduler_that_says_nothing_of_jobs_says_so() -> None:
+    off = (
+        "<message><element><SME_global_message_list><element><MES_message_number>83</MES_message_number><MES_message>(Collecting"
+    )
+    off += " of scheduler job information is turned off)</MES_message></element></SME_global_message_list></element></message>"
+    assert parse_verdicts(off) == Verdicts()
+    starting = "<comunication_error ><element><AN_text>Can not get job info messages</AN_text></element></comunication_error>"
+    with pytest.raises(SchedulerUnavailable, match="Can not get job info messages"):
+        parse_verdicts(starting)
+    with pytest.raises(SchedulerUnavailable):
+        parse_job_details("<message/>")
 
 
 @pytest.mark.parametrize(
