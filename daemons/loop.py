@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from daemons.errors import HeadnodeError
+from daemons.wake import Wakeups
 
 log = structlog.get_logger()
 
@@ -42,10 +43,12 @@ async def run_every(
     stop: asyncio.Event,
     *,
     jitter: Callable[[], float] = random.random,
+    wakeups: Wakeups | None = None,
 ) -> None:
     """Run `cycle` every `period_s` until `stop`. A transient error is logged and backed off from; any other ends the service.
 
-    With `period_s` 0 the cycle itself waits (a long poll); failures are still backed off from, starting at one second.
+    With `period_s` 0 the cycle itself waits (a long poll); failures are still backed off from, starting at one second. Wake-ups
+    shorten the period, and never the wait after a failure.
     """
     failures = 0
     while not stop.is_set():
@@ -60,5 +63,8 @@ async def run_every(
             await sleep_unless(stop, wait_s)
         else:
             failures = 0
-            if period_s:
+            if wakeups is not None:
+                if words := await wakeups.wait(period_s, stop):
+                    log.debug("service.woken", by=list(words))
+            elif period_s:
                 await sleep_unless(stop, period_s)

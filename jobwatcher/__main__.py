@@ -1,21 +1,30 @@
 """`jobwatcher`: pending work → desired capacity."""
 
 import asyncio
+import contextlib
+import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from pathlib import Path
+
+import structlog
 
 from daemons.aws.groups import AutoScalingGroups
 from daemons.aws.session import open_clients
 from daemons.aws.table import DynamoRows
 from daemons.config import Config
 from daemons.loop import run_every
+from daemons.mqtt import subscribed, wake_topic
 from daemons.process import Switch, run_service
+from daemons.wake import WakeSocketUnusable, Wakeups, listen_datagrams, parse_word
 from jobwatcher.plan import Options
 from jobwatcher.record import Recorder, state_directory
 from jobwatcher.service import Growing
 from schedulers.plugins import load_plugin, load_settings, opened
+
+log = structlog.get_logger()
 
 
 async def serve(config: Config, stop: asyncio.Event) -> None:
@@ -33,7 +42,28 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
             options=Options(jobwatcher=chosen, budget=config.budget),
             clock=time.time,
         )
-        await run_every(config.jobwatcher.interval_s, growing.cycle, stop)
+        wakeups = Wakeups(quiet_s=chosen.wake_quiet_s)
+        async with _listening(config, wakeups):
+            await run_every(chosen.interval_s, growing.cycle, stop, wakeups=wakeups)
+
+
+@contextlib.asynccontextmanager
+async def _listening(config: Config, wakeups: Wakeups) -> AsyncIterator[None]:
+    """Let others wake the service. Where that cannot be, it polls. One that only decides leaves the socket to the real one."""
+    chosen = config.jobwatcher
+    async with contextlib.AsyncExitStack() as stack:
+        if chosen.wake_socket and not chosen.dry_run:
+            try:
+                await stack.enter_async_context(listen_datagrams(Path(chosen.wake_socket), wakeups.ring))
+            except WakeSocketUnusable as err:
+                log.warning("wake.unusable", **err.to_event())
+        if config.mqtt is not None:
+            who = f"jobwatcher-{config.cluster}-{os.getpid()}"
+            topic = wake_topic(config.mqtt, config.cluster)
+            await stack.enter_async_context(
+                subscribed(config.mqtt, topic, lambda _, payload: wakeups.ring(parse_word(payload)), identifier=who)
+            )
+        yield
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,6 +3,7 @@
 # Ubuntu, and says what it does; elsewhere it says what will be skipped and succeeds.
 set -eu
 packages="slurmctld slurmd slurm-client munge slurm-wlm-basic-plugins iproute2"
+packages="$packages mosquitto"
 packages="$packages gridengine-master gridengine-exec gridengine-client"
 [ -e /usr/sbin/sendmail ] || packages="$packages msmtp-mta" # Grid Engine wants something that mails: not a whole mail server
 missing=

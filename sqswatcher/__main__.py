@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 from daemons.aws.dns import Route53Zone, find_zone
 from daemons.aws.groups import AutoScalingGroups
@@ -15,6 +16,7 @@ from daemons.aws.table import DynamoRows
 from daemons.config import Config, DnsConfig
 from daemons.loop import run_every
 from daemons.process import run_service
+from daemons.wake import NobodyListens, poke
 from schedulers.plugins import load_plugin, load_settings, opened
 from sqswatcher.apply import World
 from sqswatcher.reconcile import Options
@@ -43,7 +45,19 @@ async def open_membership(config: Config) -> AsyncIterator[Membership]:
             zone=await _open_zone(clients, config.dns) if config.dns else None,
             fleets={spec.name: spec for spec in config.fleets},
         )
-        yield Membership(world, places=Ec2Places(clients), settings=_settings(config), clock=time.time)
+        yield Membership(world, places=Ec2Places(clients), settings=_settings(config), clock=time.time, ring=_ringer(config))
+
+
+def _ringer(config: Config) -> Callable[[str], None]:
+    """Wakes jobwatcher, if it listens. That it does not is no error: it looks by itself before long."""
+    path = config.jobwatcher.wake_socket
+
+    def ring(word: str) -> None:
+        if path:
+            with contextlib.suppress(NobodyListens):
+                poke(Path(path), word)
+
+    return ring
 
 
 def _settings(config: Config) -> Settings:

@@ -33,7 +33,12 @@ def read_delivery(received: Received) -> Delivery:
     if isinstance(message, Malformed):
         return Delivery(received=received, dropped_because=f"malformed: {message.reason}", malformed=True)
     happenings = happenings_of(message)
-    return Delivery(received=received, happenings=happenings, dropped_because="" if happenings else _nothing_to_do(message))
+    return Delivery(
+        received=received,
+        happenings=happenings,
+        dropped_because="" if happenings else _nothing_to_do(message),
+        launch_failed=isinstance(message, LaunchFailed),
+    )
 
 
 def happenings_of(message: Message) -> tuple[Happening, ...]:

@@ -34,6 +34,7 @@ class Delivery:
     received: Received
     happenings: tuple[Happening, ...] = ()
     dropped_because: str = ""
+    launch_failed: bool = False  # not membership's matter, and jobwatcher's to look at
     malformed: bool = False  # left to the queue's redrive policy, which puts it into the dead-letter queue
 
 

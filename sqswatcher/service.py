@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from daemons.errors import HeadnodeError
-from daemons.model import InstanceId
+from daemons.model import InstanceId, State
 from daemons.ports import Places, Queue, Received
 from sqswatcher import reconcile
 from sqswatcher.apply import Batch, World
@@ -34,7 +34,17 @@ class Settings:
 class Membership:
     """Keeps scheduler, table and zone true to the messages, and to Auto Scaling where messages were lost."""
 
-    def __init__(self, world: World, *, places: Places, settings: Settings, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        world: World,
+        *,
+        places: Places,
+        settings: Settings,
+        clock: Callable[[], float],
+        ring: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`ring` is called with a word when something has happened that jobwatcher should look at."""
+        self._ring = ring
         self._world = world
         self._places = places
         self._settings = settings
@@ -89,8 +99,11 @@ class Membership:
 
     async def _process(self, received: Sequence[Received]) -> None:
         started = self._clock()
+        deliveries = [read_delivery(message) for message in received]
+        if any(delivery.launch_failed for delivery in deliveries):
+            self._ring("launch failed")
         seen = await observe(
-            [read_delivery(message) for message in received],
+            deliveries,
             now=started,
             rows=self._world.rows,
             groups=self._world.groups,
@@ -121,6 +134,8 @@ class Membership:
         finally:
             self._directory.note(batch.written.values())
         self._lingering = batch.lingering
+        if any(row.state in (State.REGISTERED, State.GONE) for row in batch.written.values()):
+            self._ring("membership changed")
         _report(plan, batch)
         return len(batch.failed)
 

@@ -11,6 +11,7 @@ from daemons.cli.demo import demo
 from daemons.cli.explain import app as explain_app
 from daemons.cli.explain import replay_command
 from daemons.cli.local import app as local_app
+from daemons.cli.poke import poke_command
 from daemons.cli.queue import app as queue_app
 from daemons.cli.resync import resync
 from daemons.cli.services import jobwatcher
@@ -28,6 +29,7 @@ app.add_typer(queue_app, name="queue")
 app.add_typer(explain_app, name="explain")
 app.command()(demo)
 app.command()(resync)
+app.command("poke")(poke_command)
 app.command("replay")(replay_command)
 app.command()(jobwatcher)
 

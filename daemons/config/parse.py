@@ -108,6 +108,11 @@ def _across_settings(raw: Mapping[str, Any]) -> Iterator[tuple[Location, Problem
         wrong = "has both zone_id and zone" if both else "has neither zone_id nor zone"
         hint = "keep one of them" if both else "set one of them, or leave [dns] out for a cluster without a hosted zone"
         yield ("dns",), Problem(path="dns", wrong=wrong, hint=hint)
+    mqtt = raw.get("mqtt")
+    if isinstance(mqtt, dict):
+        for one, other in (("username", "password_file"), ("cert_file", "key_file"), ("key_file", "cert_file")):
+            if one in mqtt and other not in mqtt:
+                yield ("mqtt", one), Problem(path=f"mqtt.{one}", wrong=f"is set, and {other} is not", hint=f"set {other} too")
     fleets = raw.get("fleet")
     if isinstance(fleets, list):
         yield from _across_fleets(fleets)
@@ -166,5 +171,6 @@ def _config(entry: FileEntry, settings: BaseModel) -> Config:
         jobwatcher=entry.jobwatcher,
         budget=entry.budget,
         nodewatcher=entry.nodewatcher,
+        mqtt=entry.mqtt,
         log=entry.log,
     )

@@ -16,8 +16,11 @@ from daemons.config.kinds import (
     Flag,
     FleetWord,
     GroupName,
+    HostName,
     InstanceType,
+    MqttWord,
     Number,
+    OptionalPath,
     QueueName,
     Region,
     TableName,
@@ -115,6 +118,12 @@ class JobwatcherConfig:
         Number,
         Field(gt=0, le=MONTH_S, description="how long nodes may stand idle without demand before that is an alarm, in seconds"),
     ] = 3600.0
+    wake_socket: Annotated[
+        OptionalPath, Field(description="the UNIX socket at which it can be woken (headnode poke); empty: none")
+    ] = "/run/headnode/jobwatcher.sock"
+    wake_quiet_s: Annotated[
+        Number, Field(ge=0, le=3600, description="at most one wake-up in so many seconds, however often it is woken")
+    ] = 1.0
     dry_run: Annotated[Flag, Field(description="true: decide and record, and do nothing")] = False
     state_dir: Annotated[
         DirectoryPath, Field(description="where it keeps what it has learnt, and the record of its decisions")
@@ -190,6 +199,25 @@ class NodewatcherConfig:
         DirectoryPath, Field(description="where it keeps what it has learnt, and the record of its decisions")
     ] = "/var/lib/headnode/nodewatcher"
     record_mib: Annotated[Whole, Field(ge=1, le=100_000, description="how large the record of decisions may get, in MiB")] = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MqttConfig:
+    """Where the broker is, and who we are to it. Secrets are in files."""
+
+    host: Annotated[HostName, Field(description="the broker's host")]
+    port: Annotated[Whole, Field(ge=1, le=65_535, description="its port; 8883 is usual with TLS")] = 1883
+    topic: Annotated[MqttWord, Field(description="the first level of every topic; the cluster's name is the second")] = "headnode"
+    username: Annotated[Text, Field(max_length=256, description="the user's name; empty: none")] = ""
+    password_file: Annotated[
+        OptionalPath, Field(description="the file with the user's password, readable by its owner alone")
+    ] = ""
+    tls: Annotated[Flag, Field(description="true: encrypt, and check the broker's certificate")] = False
+    ca_file: Annotated[OptionalPath, Field(description="who signs the broker's certificate; empty: whom this machine trusts")] = (
+        ""
+    )
+    cert_file: Annotated[OptionalPath, Field(description="our own certificate, for brokers that ask for one")] = ""
+    key_file: Annotated[OptionalPath, Field(description="the key of our own certificate")] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -323,6 +351,7 @@ class FileEntry:
     nodewatcher: Annotated[NodewatcherConfig, Field(description="the service that shrinks the fleets")] = field(
         default_factory=NodewatcherConfig
     )
+    mqtt: Annotated[MqttConfig | None, Field(description="the MQTT broker; without it nothing is said or heard over MQTT")] = None
     log: Annotated[LogConfig, Field(description="what is logged")] = field(default_factory=LogConfig)
 
 
@@ -348,4 +377,5 @@ class Config:
     jobwatcher: JobwatcherConfig
     budget: BudgetConfig
     nodewatcher: NodewatcherConfig
+    mqtt: MqttConfig | None  # None: there is no broker
     log: LogConfig

@@ -229,7 +229,12 @@ class Stage:
                 "price_per_hour": fleet.price_per_hour,
             },
             "[sqswatcher]": {"wait_s": 1, "visibility_s": 10, **(CHAOS_RESYNC if self._chaos else {})},
-            "[jobwatcher]": {"interval_s": INTERVAL_S, "state_dir": str(self.directory / "jobwatcher"), "backoff_s": INTERVAL_S},
+            "[jobwatcher]": {
+                "interval_s": INTERVAL_S,
+                "state_dir": str(self.directory / "jobwatcher"),
+                "wake_socket": str(self.directory / "wake.sock"),
+                "backoff_s": INTERVAL_S,
+            },
             "[nodewatcher]": {
                 "interval_s": INTERVAL_S,
                 "idle_for_s": IDLE_FOR_S,

@@ -400,7 +400,9 @@ def test_the_example_is_right_and_names_every_setting_with_its_default() -> None
     reading = read(uncommented)
     assert reading.problems == ()
     free = ("endpoints.", "fleet[1].", "fleet[0].gpu", "fleet[0].consumables", "dns.zone", "scheduler.settings.")
-    defaults = {setting.path: setting for setting in effective_settings(read(MINIMAL + '[dns]\nzone = "x"\n'))}
+    defaults = {
+        setting.path: setting for setting in effective_settings(read(MINIMAL + '[dns]\nzone = "x"\n[mqtt]\nhost = "localhost"\n'))
+    }
     for setting in effective_settings(reading):
         if not setting.path.startswith(free):
             assert setting.origin is Origin.FILE, setting.path

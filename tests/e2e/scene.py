@@ -178,7 +178,17 @@ def _render_config(endpoint: str, queue: str, settings: Mapping[str, object], st
         ("[scheduler]", {"name": "slurm"}),
         ("[scheduler.settings]", settings),
         ("[sqswatcher]", {"wait_s": 1, "visibility_s": 10}),
-        ("[jobwatcher]", {"interval_s": 0.5, "state_dir": str(state), "backoff_s": 4.0, "cancel_after_s": 2.0}),
+        (
+            "[jobwatcher]",
+            {
+                "interval_s": 0.5,
+                "state_dir": str(state),
+                "wake_socket": f"{state}.sock",
+                "wake_quiet_s": 0.2,
+                "backoff_s": 4.0,
+                "cancel_after_s": 2.0,
+            },
+        ),
         ("[nodewatcher]", {"interval_s": 0.5, "idle_for_s": 2.0, "max_ending_share": 1.0, "state_dir": f"{state}-nodes"}),
         *(("[[fleet]]", _fleet(fleet)) for fleet in FLEETS),
     ]

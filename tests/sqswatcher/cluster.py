@@ -79,6 +79,7 @@ class Cluster:
     scheduler: FakeScheduler = field(default_factory=FakeScheduler)
     places: FakePlaces = field(default_factory=FakePlaces)
     now: float = 1000.0
+    rings: list[str] = field(default_factory=list)  # what jobwatcher was woken with
 
     def __post_init__(self) -> None:
         for number in range(1, 10):
@@ -103,7 +104,7 @@ class Cluster:
             resync_s=1e9,
             resync=reconcile.Options(age_grace_s=300, max_removal_share=1),
         )
-        self.service = Membership(world, places=self.places, settings=settings, clock=lambda: self.now)
+        self.service = Membership(world, places=self.places, settings=settings, clock=lambda: self.now, ring=self.rings.append)
 
     async def hears(self, *bodies: str) -> None:
         for body in bodies:

@@ -255,3 +255,15 @@ async def test_a_hook_on_the_way_into_or_out_of_a_warm_pool_is_answered_and_chan
     assert one.groups.completed_hooks == [("pool", instance_id(1), True)]
     assert one.rows.stored == before
     assert one.settled
+
+
+async def test_jobwatcher_is_woken_when_nodes_join_or_leave_or_a_launch_failed_and_for_nothing_else() -> None:
+    one = Cluster(FakeGroups.of(1, 2))
+    await one.hears(notification(1, "LAUNCH"))
+    assert one.rings == []
+    await one.hears(compute_ready(1))
+    assert one.rings == ["membership changed"]
+    await one.hears(notification(2, "LAUNCH_ERROR"))
+    assert one.rings == ["membership changed", "launch failed"]
+    await one.hears(notification(1, "TERMINATE"))
+    assert one.rings == ["membership changed", "launch failed", "membership changed"]
