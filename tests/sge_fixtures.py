@@ -44,7 +44,7 @@ async def sge_bench(sge_cluster: GridEngineCluster) -> Bench:
     """A cluster with groups and placeholders and nothing else."""
     bench = Bench(cluster=sge_cluster, fleets=tuple(sge_cluster.fleets))
     await bench.clear()
-    await bench.sge.advertise(bench.fleets)
+    await bench.advertise()
     return bench
 
 
@@ -52,5 +52,5 @@ async def sge_bench(sge_cluster: GridEngineCluster) -> Bench:
 async def sge_resting(sge_cluster: GridEngineCluster) -> tuple[Bench, Hostname]:
     """As `sge_bench`, with one idle node of the batch fleet, which several tests share."""
     bench = Bench(cluster=sge_cluster, fleets=tuple(sge_cluster.fleets))
-    await bench.sge.advertise(bench.fleets)
+    await bench.advertise()
     return bench, await bench.rest()

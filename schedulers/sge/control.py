@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from daemons.errors import SchedulerRefused, SchedulerUnavailable
+from daemons.errors import InvalidValue, SchedulerRefused, SchedulerUnavailable
 from daemons.model import FleetSpec, Hostname, JobDemand
+from daemons.names import parse_hostname
 from schedulers.commands import Answer, Commands
 from schedulers.sge import demand, details, parse, render
 from schedulers.sge.asks import Site
@@ -90,8 +91,13 @@ class Qmaster:
         return Hosts(execution=_labels(execution), administrative=_labels(administrative))
 
     async def head(self) -> str:
-        """The host that the qmaster runs on, as Grid Engine calls it."""
-        return (await self._read(render.SHOW_HEAD)).strip()
+        """The host that the qmaster schedules on, as Grid Engine calls it. It does not say for some seconds after its start."""
+        name = (await self._read(render.SHOW_HEAD)).strip()
+        try:
+            parse_hostname(name)
+        except InvalidValue as err:
+            raise SchedulerUnavailable(f"the qmaster's scheduler does not run (yet): `qconf -sss` said {name[:80]!r}") from err
+        return name
 
     async def change(self, commands: Iterable[render.Command]) -> str:
         """Run commands that change something, one after the other; all that they said.

@@ -7,9 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from daemons.errors import SchedulerUnavailable
 from daemons.model import FleetName, FleetSpec, Hostname, InstanceId, JobDemand, JobId, Node, NodeSpec, NodeState, Shape
 from sandbox.aws.values import EmulatedInstance, LaunchSource
 from sandbox.gridengine import GridEngineCluster
+from schedulers.commands import Answer, Commands
 from schedulers.sge import Sge, SgeSettings
 
 BATCH = FleetSpec(
@@ -49,6 +51,18 @@ async def until(look: Callable[[], Awaitable[T]], *, what: str, deadline_s: floa
     return seen
 
 
+@dataclass(frozen=True)
+class _Interposed:
+    """Commands that somebody else's come in between."""
+
+    commands: Commands
+    before: Callable[[tuple[str, ...]], None]
+
+    async def run(self, *argv: str) -> Answer:
+        self.before(argv)
+        return await self.commands.run(*argv)
+
+
 @dataclass(kw_only=True)
 class Bench:
     """The cluster and a plugin for it."""
@@ -64,6 +78,11 @@ class Bench:
     def commands(self) -> int:
         """How many commands the plugin has run."""
         return sum(self.sge.qmaster.commands.calls.values())  # type: ignore[attr-defined]
+
+    def plugin_over(self, before: Callable[[tuple[str, ...]], None]) -> Sge:
+        """A plugin that calls this before each of its commands."""
+        real = self.sge.qmaster
+        return Sge.over(_Interposed(real.commands, before), real.settings, self.fleets)
 
     def launch(self, number: int, fleet: FleetSpec = BATCH) -> EmulatedInstance:
         """An instance of a fleet, not booted yet."""
@@ -118,6 +137,18 @@ class Bench:
 
         await until(is_there, what=f"job {job} runs")
 
+    async def advertise(self) -> None:
+        """Let jobs queue; a qmaster that has just been started by the last test may need a moment."""
+
+        async def advertised() -> bool:
+            try:
+                await self.sge.advertise(self.fleets)
+            except SchedulerUnavailable:
+                return False
+            return True
+
+        await until(advertised, what="the fleets are advertised")
+
     def add_quota(self, name: str, rule: str) -> None:
         """A resource quota, such as `users {*} to slots=1`; gone with the next `clear` or `rest`."""
         file = self.cluster.directory / "quota"
@@ -155,6 +186,9 @@ class Bench:
         await self.sge.deregister(sorted(known - {Hostname("head")}))
         self.cluster.run("qdel", "-f", "-u", "*")
         assert await self.sge.nodes() == ()
+
+
+Resting = tuple[Bench, Hostname]
 
 
 def _same(job: JobId, other: JobId) -> bool:

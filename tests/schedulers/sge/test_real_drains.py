@@ -1,6 +1,7 @@
 """The plugin's drains and its silence, in a real Grid Engine, on one node that the tests share."""
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -8,13 +9,11 @@ from daemons.errors import SchedulerUnavailable
 from daemons.model import Hostname, NodeState
 from schedulers.base import NodeResult, Outcome
 from schedulers.sge import Sge, SgeSettings
-from tests.schedulers.sge.bench import GPU, Bench, bare_specs, node_spec
+from tests.schedulers.sge.bench import GPU, Resting, bare_specs, node_spec
 
 pytestmark = pytest.mark.sge
 DONE = NodeResult(outcome=Outcome.DONE)
 ABSENT = NodeResult(outcome=Outcome.ABSENT)
-
-Resting = tuple[Bench, Hostname]
 
 
 async def test_a_busy_node_is_not_replaced_and_goes_on(sge_resting: Resting) -> None:
@@ -88,6 +87,20 @@ async def test_an_interrupted_drain_is_no_drain_and_the_next_one_is(sge_resting:
     assert (await bench.node(hostname)).reason == ""
     assert await bench.sge.drain([hostname], reason="again") == {hostname: DONE}
     assert (await bench.node(hostname)).reason == "headnode: again"
+
+
+async def test_an_administrator_who_comes_in_between_wins(sge_resting: Resting) -> None:
+    """They disable the node after it was seen enabled, and before it is our turn."""
+    bench, hostname = sge_resting
+
+    def before(argv: tuple[str, ...]) -> None:
+        if Path(argv[0]).name == "qmod" and argv[1] == "-d":
+            bench.cluster.run("qmod", "-d", f"compute@{hostname}")
+
+    drained = (await bench.plugin_over(before).drain([hostname], reason="idle"))[hostname]
+    assert (drained.outcome, "somebody else" in drained.detail) == (Outcome.REFUSED, True)
+    node = await bench.node(hostname)
+    assert (node.drained_by_us, node.reason) == (False, "disabled")
 
 
 async def test_draining_and_resuming_nodes_that_are_not_there(sge_resting: Resting) -> None:

@@ -6,8 +6,12 @@ import pytest
 
 from daemons.errors import SchedulerRefused
 from daemons.model import BlockedBy, FleetName, FleetSpec, JobDemand, JobId, Shape
-from tests.schedulers.sge.bench import BATCH, BIG, GPU, Bench, until
-from tests.schedulers.sge.submissions import SUBMISSIONS, Submission, bare
+from schedulers.sge import demand, render
+from schedulers.sge.asks import Site
+from schedulers.sge.details import Details, parse_job_details, parse_job_ids
+from schedulers.sge.parse import licences, parse_snapshot
+from tests.schedulers.sge.bench import BATCH, BIG, GPU, Bench, Resting, until
+from tests.schedulers.sge.submissions import SUBMISSIONS, bare
 
 pytestmark = pytest.mark.sge
 
@@ -22,15 +26,26 @@ async def becomes_blocked(bench: Bench, job: JobId, by: BlockedBy) -> JobDemand:
     return found
 
 
-@pytest.mark.parametrize("submission", SUBMISSIONS, ids=lambda submission: submission.label)
-async def test_a_job_asks_for_what_its_submission_did(sge_bench: Bench, submission: Submission) -> None:
-    options = submission.options
-    if "{" in options:
-        held, array = sge_bench.cluster.submit("-h", "-l", "c5"), sge_bench.cluster.submit("-h", "-t", "1-3", "-l", "c5")
-        options = options.format(held=held, array=array)
-    job = sge_bench.cluster.submit(*options.split())
-    asked = [bare(one) for one in await sge_bench.sge.demand() if any(id_.split(".")[0] == job for id_ in one.jobs)]
-    assert tuple(asked) == submission.asks
+async def test_jobs_ask_for_what_their_submissions_did(sge_bench: Bench) -> None:
+    """All at once, then each by itself: those that ask for the same would be one value."""
+    cluster, cell = sge_bench.cluster, await sge_bench.sge.qmaster.cell()
+    held, array = cluster.submit("-h"), cluster.submit("-h", "-t", "1-3")
+    jobs = [cluster.submit(*one.options.format(held=held, array=array).split()) for one in SUBMISSIONS]
+    snapshot = parse_snapshot(cluster.run(*render.show_jobs(cell.complexes, waiting=True)).stdout)
+    arrays = demand.needed_details(snapshot).details
+    details = Details(
+        later=parse_job_ids(cluster.run(*render.SHOW_LATER).stdout),
+        jobs=parse_job_details(cluster.run(*render.show_details(arrays)).stdout),
+    )
+    site = Site(cell=cell, fleets=sge_bench.fleets, memory="h_vmem", gpu="gpu", licences=licences(snapshot.instances))
+    asked = {}
+    for submission, job in zip(SUBMISSIONS, jobs, strict=True):
+        mine = replace(snapshot, waiting=tuple(row for row in snapshot.waiting if row.job_id == job))
+        asked[submission.label] = tuple(bare(one) for one in demand.parse_demand(mine, site, details))
+    assert asked == {submission.label: submission.asks for submission in SUBMISSIONS}
+    assert sum(one.count for one in await sge_bench.sge.demand()) == 4 + sum(
+        ask.count for submission in SUBMISSIONS for ask in submission.asks
+    )
 
 
 async def test_jobs_queue_on_an_empty_cluster_and_start_when_a_node_comes(sge_bench: Bench) -> None:
@@ -61,43 +76,43 @@ async def test_a_feature_keeps_jobs_off_other_fleets_nodes(sge_bench: Bench) -> 
     assert waiting.features == (frozenset({"batch"}),)
 
 
-async def test_a_licence_in_use_is_no_reason_for_nodes(sge_bench: Bench) -> None:
-    await sge_bench.join(sge_bench.launch(1))
-    first, second = (sge_bench.cluster.submit("-l", "matlab=1") for _ in range(2))
-    await sge_bench.runs(first)
-    await becomes_blocked(sge_bench, second, BlockedBy.LICENCE)
+async def test_a_licence_in_use_is_no_reason_for_nodes(sge_resting: Resting) -> None:
+    bench, _ = sge_resting
+    first, second = (bench.cluster.submit("-l", "matlab=1") for _ in range(2))
+    await bench.runs(first)
+    await becomes_blocked(bench, second, BlockedBy.LICENCE)
 
 
-async def test_a_quota_is_a_limit_and_one_of_each_host_is_not(sge_bench: Bench) -> None:
-    await sge_bench.join(sge_bench.launch(1))
-    sge_bench.add_quota("of_user", "users {*} to matlab=0")
-    sge_bench.add_quota("of_host", "hosts {*} to slots=1")
-    running = sge_bench.cluster.submit()
-    await sge_bench.runs(running)
-    limited = sge_bench.cluster.submit("-l", "matlab=1")
-    other = sge_bench.cluster.submit("-l", "h_vmem=1G")
-    assert "of_user/1" in (await becomes_blocked(sge_bench, limited, BlockedBy.LIMIT)).reason
-    waiting = await sge_bench.waiting(other)
+async def test_a_quota_is_a_limit_and_one_of_each_host_is_not(sge_resting: Resting) -> None:
+    bench, _ = sge_resting
+    bench.add_quota("of_user", "users {*} to matlab=0")
+    bench.add_quota("of_host", "hosts {*} to slots=1")
+    running = bench.cluster.submit()
+    await bench.runs(running)
+    limited = bench.cluster.submit("-l", "matlab=1")
+    other = bench.cluster.submit("-l", "h_vmem=1G")
+    assert "of_user/1" in (await becomes_blocked(bench, limited, BlockedBy.LIMIT)).reason
+    waiting = await bench.waiting(other)
     assert waiting is not None
     assert waiting.blocked_by is BlockedBy.NOTHING
 
 
-async def test_the_throttle_of_an_array_counts_the_tasks_that_run(sge_bench: Bench) -> None:
-    await sge_bench.join(sge_bench.launch(1))
-    job = sge_bench.cluster.submit("-pe", "smp", "2", "-t", "1-20", "-tc", "5")
+async def test_the_throttle_of_an_array_counts_the_tasks_that_run(sge_resting: Resting) -> None:
+    bench, _ = sge_resting
+    job = bench.cluster.submit("-pe", "smp", "2", "-t", "1-20", "-tc", "5")
 
     async def counts() -> bool:
-        mine = [one for one in await sge_bench.sge.demand() if one.jobs[0].startswith(job)]
+        mine = [one for one in await bench.sge.demand() if one.jobs[0].startswith(job)]
         seen = {by: sum(one.count for one in mine if one.blocked_by is by) for by in (BlockedBy.NOTHING, BlockedBy.ARRAY_LIMIT)}
         return seen == {BlockedBy.NOTHING: 3, BlockedBy.ARRAY_LIMIT: 15}
 
     await until(counts, what="three more tasks may run, fifteen wait for the array")
 
 
-async def test_a_job_in_error_asks_for_nothing(sge_bench: Bench) -> None:
-    await sge_bench.join(sge_bench.launch(1))
-    job = sge_bench.cluster.submit("-wd", "/no/such/directory")
-    await becomes_blocked(sge_bench, job, BlockedBy.ERROR)
+async def test_a_job_in_error_asks_for_nothing(sge_resting: Resting) -> None:
+    bench, _ = sge_resting
+    job = bench.cluster.submit("-wd", "/no/such/directory")
+    await becomes_blocked(bench, job, BlockedBy.ERROR)
 
 
 async def test_higher_priority_comes_first(sge_bench: Bench) -> None:
@@ -114,10 +129,10 @@ async def test_higher_priority_comes_first(sge_bench: Bench) -> None:
 async def test_many_alike_jobs_are_few_values(sge_bench: Bench) -> None:
     sge_bench.cluster.submit("-t", "1-5000", "-h")
     jobs = [sge_bench.cluster.submit() for _ in range(20)]
-    demand = await sge_bench.sge.demand()
-    assert sum(one.count for one in demand) == 5020
-    assert len(demand) <= 4
-    assert sorted(job for one in demand if one.blocked_by is BlockedBy.NOTHING for job in one.jobs) == sorted(jobs)
+    waiting = await sge_bench.sge.demand()
+    assert sum(one.count for one in waiting) == 5020
+    assert len(waiting) <= 4
+    assert sorted(job for one in waiting if one.blocked_by is BlockedBy.NOTHING for job in one.jobs) == sorted(jobs)
 
 
 async def test_names_with_syntax_in_them_hide_nobody(sge_bench: Bench) -> None:
