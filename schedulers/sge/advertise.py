@@ -2,7 +2,8 @@
 
 qsub rejects a job that asks for a complex, a queue or an environment that the cell lacks, whatever the hosts, or for a group of
 hosts without any; and where no queue has an instance, it fails although the job was queued. Queues and environments are an
-administrator's to make; the rest is made here.
+administrator's to make; the rest is made here. What no host could run at the moment is still rejected if users ask for that
+(`qsub -w e`): the stand-in has no slots.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +13,7 @@ from daemons.errors import SchedulerRefused
 from daemons.model import FleetSpec
 from daemons.names import parse_fleet_name, parse_word
 from schedulers.sge import render
-from schedulers.sge.cell import ADDRESS, DRAIN_NOTE, GROUP_PREFIX, PLACEHOLDER_NOTE, Cell, Queue, group_name
+from schedulers.sge.cell import ADDRESS, DRAIN_NOTE, PLACEHOLDER_NOTE, Cell, Queue, group_name
 from schedulers.sge.control import Qmaster
 from schedulers.sge.nodes import Host, hosts_of
 from schedulers.sge.parse import first_label
@@ -74,6 +75,12 @@ class Advertisement:
                     raise SchedulerRefused(
                         f"complex {name!r} exists but is no consumable, so that Grid Engine would not count it",
                         hint=f"change it with `qconf -mc` into: {_COUNTED.format(name)}",
+                    )
+            for name in sorted(fleet.features):
+                if (known := cell.complexes.get(name)) is not None and known.kind != "BOOL":
+                    raise SchedulerRefused(
+                        f"complex {name!r} exists as {known.kind}, so that it cannot be a feature of fleet {fleet.name}",
+                        hint="give the feature another name in the fleet's configuration",
                     )
         memory = cell.complexes.get(self.qmaster.settings.memory)
         if memory is not None and memory.is_consumable and memory.name.startswith(("h_", "s_")) and memory.default == "0":
@@ -157,8 +164,8 @@ def plan_placeholders(cell: Cell, fleets: Iterable[FleetSpec], stand_in: StandIn
 def plan_removals(cell: Cell, fleets: Iterable[FleetSpec], stand_in: StandIn) -> Iterator[render.Command]:
     """Groups of fleets that are no more, or are in another queue now; not while nodes are in them."""
     partitions = {group_name(parse_fleet_name(fleet.name)): fleet.partition for fleet in fleets}
-    for group, hosts in cell.groups.items():
-        if not group.startswith(GROUP_PREFIX) or any(not stand_in.is_in([host]) for host in hosts):
+    for group, hosts in cell.our_groups.items():
+        if any(not stand_in.is_in([host]) for host in hosts):
             continue
         stale = [queue.name for queue in cell.queues.values() if queue.names(group) and queue.name != partitions.get(group)]
         for queue in stale:

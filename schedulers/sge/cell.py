@@ -99,12 +99,16 @@ class Cell:
     environments: Mapping[str, ParallelEnvironment]
     groups: Mapping[str, tuple[str, ...]]  # hosts as Grid Engine prints them
 
+    @property
+    def our_groups(self) -> dict[str, tuple[str, ...]]:
+        """The groups of fleets, whether or not those are still configured."""
+        return {name: hosts for name, hosts in self.groups.items() if name.startswith(GROUP_PREFIX)}
+
     def members(self) -> dict[Hostname, FleetName]:
-        """Every host in a group of ours."""
+        """Every host in a group of ours, and the fleet that it is in."""
         return {
             first_label(host): FleetName(group.removeprefix(GROUP_PREFIX))
-            for group, hosts in self.groups.items()
-            if group.startswith(GROUP_PREFIX)
+            for group, hosts in self.our_groups.items()
             for host in hosts
         }
 

@@ -107,7 +107,8 @@ class Membership:
     async def _leave(self, hostnames: Collection[Hostname], before: World) -> str:
         said: list[str] = []
         for some in render.batched(hostnames):
-            groups = dict.fromkeys(group_name(before.members[name]) for name in some if name in before.members)
+            leaving = set(some)
+            groups = [name for name, hosts in before.cell.our_groups.items() if leaving & set(map(first_label, hosts))]
             said.append(await self.qmaster.change([render.render_leave(before.printed(some), groups)]))
         return "\n".join(said)
 

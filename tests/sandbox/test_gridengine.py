@@ -1,6 +1,7 @@
 """The private Grid Engine itself: machines, names, and that nothing of it is left."""
 
 import secrets
+import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -52,7 +53,9 @@ def test_the_machines_own_files_and_name_are_not_touched(sge_cluster: GridEngine
 
 @pytest.mark.sge
 def test_client_commands_run_on_the_head(sge_cluster: GridEngineCluster) -> None:
-    assert sge_cluster.run("qconf", "-sh").stdout.split()[0] == "head"
+    said = subprocess.run(sge_cluster.head.inside("hostname"), capture_output=True, text=True, check=True, timeout=10).stdout
+    assert said == "head\n"
+    assert "head" in sge_cluster.run("qconf", "-sh").stdout.split()
     script = (sge_cluster.layout.bin / "qstat").read_text()
     assert script == conf.render_client("qstat", sge_cluster.head.pid)
 

@@ -198,3 +198,8 @@ async def test_a_complex_that_is_not_counted_is_an_administrators_to_change(sge_
     counting = replace(BATCH, shape=replace(BATCH.shape, consumables=(("num_proc", 4),)))
     with pytest.raises(SchedulerRefused, match="'num_proc' exists but is no consumable"):
         await sge_bench.sge.advertise([counting, BIG, GPU])
+
+
+async def test_a_feature_that_is_something_else_to_grid_engine_is_refused(sge_bench: Bench) -> None:
+    with pytest.raises(SchedulerRefused, match="'arch' exists as"):
+        await sge_bench.sge.advertise([replace(BATCH, features=frozenset({"arch"})), BIG, GPU])

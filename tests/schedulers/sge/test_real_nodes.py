@@ -224,3 +224,19 @@ async def test_a_cycle_without_change_costs_the_same_for_few_nodes_and_many(sge_
     few = await cost()
     await sge_bench.sge.register(bare_specs(200))
     assert await cost() == few <= 7
+
+
+async def test_a_node_that_got_into_two_groups_leaves_both(sge_bench: Bench) -> None:
+    (spec,) = bare_specs(1)
+    await sge_bench.sge.register([spec])
+    sge_bench.cluster.run("qconf", "-aattr", "hostgroup", "hostlist", spec.hostname, "@headnode-gpu")
+    assert await sge_bench.sge.deregister([spec.hostname]) == {spec.hostname: DONE}
+    groups = (await sge_bench.sge.qmaster.cell()).our_groups
+    assert set(groups.values()) == {("head",)}
+
+
+async def test_the_placeholders_name_is_nobodys(sge_bench: Bench) -> None:
+    spec = node_spec("i-0c9f3a52c7de10002", "head", "10.80.0.1")
+    results = await sge_bench.sge.register([spec, *bare_specs(1)])
+    assert (results[spec.hostname].outcome, results[Hostname("bare-0")]) == (Outcome.REFUSED, DONE)
+    assert [node.hostname for node in await sge_bench.sge.nodes()] == ["bare-0"]
