@@ -1,22 +1,12 @@
 """Makes recorded decisions again, with the code of today, and tells what is different. Pure."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from daemons.plain import render_json, to_plain
+from daemons.replays import Replay
 from jobwatcher.plan import plan_capacity
 from jobwatcher.record import Outcome, Record, outcome_of
-from jobwatcher.stance import clock
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Replay:
-    """One decision made again. No `differences`: it is the same to the last bit."""
-
-    at: float
-    version: str  # that made it first
-    differences: tuple[str, ...]
 
 
 def replay(record: Record) -> Replay:
@@ -45,9 +35,3 @@ def _changed(what: str, then: Mapping[str, Any] | None, now: Mapping[str, Any] |
         was, is_now = (then or {}).get(name), (now or {}).get(name)
         if was != is_now:
             yield f"{what}: {name} was {was!r} then, is {is_now!r} now"
-
-
-def title(outcome: Replay) -> str:
-    """One line for each decision."""
-    verdict = "the same" if not outcome.differences else f"{len(outcome.differences)} differences"
-    return f"{clock(outcome.at)} (headnode {outcome.version}): {verdict}"

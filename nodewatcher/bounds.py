@@ -55,8 +55,11 @@ def within_bounds(
     Nodes whose drain is under way come first, so that no pass takes another's choice back; then the ranking decides.
     """
     by_name = {fleet.name: fleet for fleet in fleets}
-    sick = _too_many_unhealthy(verdicts, fleets, options)
-    left = {fleet.name: _left(fleet, verdicts, now, options) for fleet in fleets}
+    of_fleet: dict[FleetName, list[Verdict]] = {fleet.name: [] for fleet in fleets}
+    for verdict in verdicts:
+        of_fleet[verdict.row.fleet].append(verdict)
+    sick = _too_many_unhealthy(of_fleet, fleets, options)
+    left = {fleet.name: _left(fleet, of_fleet[fleet.name], now, options) for fleet in fleets}
     outcome = list(verdicts)
     candidates = [place for place, verdict in enumerate(verdicts) if verdict.action is Action.DRAIN]
     ranks = [_KEYS[rank] for rank in options.rank]
@@ -79,8 +82,7 @@ def within_bounds(
     return outcome, list(sick.values())
 
 
-def _left(fleet: Fleet, verdicts: Sequence[Verdict], now: float, options: NodewatcherConfig) -> _Left:
-    own = [verdict for verdict in verdicts if verdict.row.fleet == fleet.name]
+def _left(fleet: Fleet, own: Sequence[Verdict], now: float, options: NodewatcherConfig) -> _Left:
     scheduled = minimum_at(fleet.spec.hours, now)
     floor, floor_is = max((fleet.minimum, "minimum"), (scheduled, "minimum of these hours"))
     most = max(1, int(len(fleet.members) * options.max_ending_share))
@@ -125,12 +127,12 @@ def _kept(verdict: Verdict, reason: str) -> Verdict:
 
 
 def _too_many_unhealthy(
-    verdicts: Sequence[Verdict], fleets: Sequence[Fleet], options: NodewatcherConfig
+    of_fleet: Mapping[FleetName, Sequence[Verdict]], fleets: Sequence[Fleet], options: NodewatcherConfig
 ) -> Mapping[FleetName, Alarm]:
     """Where a great part of a fleet looks broken at once, rather what looks at it is."""
     alarms: dict[FleetName, Alarm] = {}
     for fleet in fleets:
-        bad = sum(verdict.cause is Cause.HEALTH and verdict.row.fleet == fleet.name for verdict in verdicts)
+        bad = sum(verdict.cause is Cause.HEALTH for verdict in of_fleet[fleet.name])
         held = len(fleet.staying)
         if bad > max(1, int(held * options.max_unhealthy_share)):
             because = (

@@ -9,10 +9,11 @@ import typer
 from daemons.cli.config import app as config_app
 from daemons.cli.demo import demo
 from daemons.cli.explain import app as explain_app
-from daemons.cli.explain import replay_command
 from daemons.cli.local import app as local_app
+from daemons.cli.nodes import hold, nodes, release
 from daemons.cli.poke import poke_command
 from daemons.cli.queue import app as queue_app
+from daemons.cli.replay import replay_command
 from daemons.cli.resync import resync
 from daemons.cli.services import jobwatcher
 from daemons.errors import ConfigError, HeadnodeError
@@ -32,6 +33,9 @@ app.command()(resync)
 app.command("poke")(poke_command)
 app.command("replay")(replay_command)
 app.command()(jobwatcher)
+app.command()(nodes)
+app.command()(hold)
+app.command()(release)
 
 
 def _print_version(wanted: bool) -> None:

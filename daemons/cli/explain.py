@@ -1,24 +1,21 @@
-"""`headnode explain`: why did it grow, or not? And `headnode replay`: would it decide the same today?"""
+"""`headnode explain`: why did it grow, or not, and why does a node stay or go?"""
 
 import json
-import re
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
-from datetime import UTC, datetime
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from daemons.cli.common import ConfigOption, JsonOption, read_config
-from daemons.errors import HeadnodeError, InvalidValue
-from daemons.record import read_last, read_records
+from daemons.errors import HeadnodeError
+from daemons.record import read_last
 from jobwatcher import explain as words
 from jobwatcher.record import Record, state_directory
-from jobwatcher.replay import Replay, replay, title
+from nodewatcher.explain import explain_node as explain_one_node
+from nodewatcher.record import Record as NodeRecord
+from nodewatcher.record import state_directory as nodes_state_directory
 
 app = typer.Typer(name="explain", help="Say why the cluster grew or did not.", invoke_without_command=True)
 
@@ -43,7 +40,8 @@ def last(
     as_json: JsonOption = False,
 ) -> None:
     """Say why the cluster grew or did not: the last decision, or with a command one job, node or fleet."""
-    context.obj = _directory(config, state, shadow=shadow), as_json
+    nodes_directory = nodes_state_directory(read_config(config).nodewatcher) if state is None else None
+    context.obj = directory_of(config, state, shadow=shadow), as_json, nodes_directory
     if context.invoked_subcommand is None:
         _tell(context, words.explain_last, as_json=as_json)
 
@@ -56,8 +54,18 @@ def job(context: typer.Context, job_id: Annotated[str, typer.Argument(metavar="I
 
 @app.command()
 def node(context: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME")], as_json: JsonOption = False) -> None:
-    """What is this node (by host name or instance id) to jobwatcher?"""
-    _tell(context, lambda record: words.explain_node(record, name), as_json=as_json)
+    """Why does this node (by host name or instance id) stay or go, and what is it to waiting jobs?"""
+    nodes_directory = context.obj[2]
+    seen = read_last(nodes_directory, NodeRecord) if nodes_directory is not None else None
+    first = explain_one_node(seen, name) if seen is not None else ()
+
+    def explain(record: Record) -> words.Explanation:
+        about = words.explain_node(record, name)
+        if not first:
+            return about
+        return replace(about, found=True, sentences=(*first, *(about.sentences if about.found else ())))
+
+    _tell(context, explain, as_json=as_json)
 
 
 @app.command()
@@ -66,35 +74,8 @@ def fleet(context: typer.Context, name: Annotated[str, typer.Argument(metavar="F
     _tell(context, lambda record: words.explain_fleet(record, name), as_json=as_json)
 
 
-def replay_command(
-    file: Annotated[Path | None, typer.Argument(help="A file of the record or its directory; else the configuration's.")] = None,
-    config: ConfigOption = None,
-    at: Annotated[
-        str, typer.Option(metavar="TIME", help="Only the decision in force then: 2026-11-24T12:00:03 (UTC) or epoch.")
-    ] = "",
-    shadow: ShadowOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Make recorded decisions again with this version, and show what is different. Exit code 1 if anything is."""
-    path = file if file is not None else _directory(config, None, shadow=shadow)
-    if not path.exists():
-        raise NothingRecorded(f"there is no record at {path}", hint="name the file, or start jobwatcher")
-    records = read_records(path, Record)
-    chosen = _in_force(records, _parse_time(at)) if at else records
-    outcomes = _with_progress(replay(record) for record in chosen)
-    if as_json:
-        typer.echo(json.dumps([asdict(one) for one in outcomes]))
-    else:
-        for one in outcomes:
-            typer.echo("\n".join([title(one), *(f"  {difference}" for difference in one.differences)]))
-        changed = sum(bool(one.differences) for one in outcomes)
-        typer.echo(f"{len(outcomes)} decisions, {changed} differ")
-    if any(one.differences for one in outcomes):
-        raise typer.Exit(1)
-
-
 def _tell(context: typer.Context, explain: Callable[[Record], words.Explanation], *, as_json: bool) -> None:
-    directory, json_for_all = context.obj
+    directory, json_for_all, _ = context.obj
     record = read_last(directory, Record)
     if record is None:
         raise NothingRecorded(
@@ -110,36 +91,8 @@ def _tell(context: typer.Context, explain: Callable[[Record], words.Explanation]
         raise typer.Exit(1)
 
 
-def _directory(config: Path | None, state: Path | None, *, shadow: bool) -> Path:
+def directory_of(config: Path | None, state: Path | None, *, shadow: bool) -> Path:
     if state is not None:
         return state / "shadow" if shadow else state
     chosen = read_config(config).jobwatcher
     return Path(chosen.state_dir, "shadow") if shadow else state_directory(chosen)
-
-
-def _parse_time(text: str) -> float:
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        return float(text)
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError as err:
-        raise InvalidValue(f"{text!r} is no time", hint="write 2026-11-24T12:00:03, in UTC, or seconds since the epoch") from err
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
-
-
-def _in_force(records: Iterable[Record], at: float) -> list[Record]:
-    """The last decision that was made before `at`."""
-    last_one: list[Record] = []
-    for record in records:
-        if record.seen.now > at:
-            break
-        last_one = [record]
-    if not last_one:
-        raise NothingRecorded("no decision is as old as that", hint="the older ones may have been rotated away")
-    return last_one
-
-
-def _with_progress(outcomes: Iterator[Replay]) -> list[Replay]:
-    """All of them, with a bar on a terminal's standard error where there are many."""
-    with Progress(console=Console(file=sys.stderr), transient=True, disable=not sys.stderr.isatty()) as progress:
-        return list(progress.track(outcomes, description="replaying"))
