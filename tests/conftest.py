@@ -1,6 +1,10 @@
 """What concerns the whole run: tests with real schedulers live in a network of their own."""
 
+import logging
+from collections.abc import Iterator
+
 import pytest
+import structlog
 
 from sandbox.world import World, enter_private_world
 
@@ -14,6 +18,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Before anything has started a thread: namespaces are entered by the main thread, and others would stay outside."""
     if any(item.get_closest_marker(name) for item in items for name in _NEED_A_WORLD):
         config.stash[_WORLD] = enter_private_world()
+
+
+@pytest.fixture(autouse=True)
+def fresh_logs() -> Iterator[None]:
+    """What one test does to the logs, the next does not find."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
 
 
 @pytest.fixture(scope="session")
