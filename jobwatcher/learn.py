@@ -15,6 +15,7 @@ _MINUTE_S = 60.0
 
 def learn(seen: Observation, memory: Memory, options: JobwatcherConfig) -> Memory:
     """The memory after this look. What it says of fleets that are no longer there is forgotten."""
+    memory = _in_this_time(memory, seen.now, options)
     nodes = {node.hostname: node for node in seen.nodes}
     rows = {row.instance_id: row for row in seen.rows}
     names = {fleet.name for fleet in seen.fleets}
@@ -34,6 +35,34 @@ def learn(seen: Observation, memory: Memory, options: JobwatcherConfig) -> Memor
         fleets.append(replace(after, known=frozenset(member.instance_id for member in fleet.staying)))
     setbacks.sort(key=lambda one: (one.fleet, one.zone, one.instance_type))
     return replace(memory, fleets=tuple(fleets), setbacks=tuple(setbacks), ledger=_spent(seen, memory.ledger))
+
+
+def _in_this_time(memory: Memory, now: float, options: JobwatcherConfig) -> Memory:
+    """The memory with no time in it that cannot be: where the clock was set back, nothing began later than now, and no wait that
+    begins now would end later than one does.
+    """
+
+    def wait(failures: int, until: float) -> float:
+        return min(until, now + back_off_s(failures, options))
+
+    def begun(at: float | None) -> float | None:
+        return None if at is None else min(at, now)
+
+    return replace(
+        memory,
+        setbacks=tuple(replace(one, until=wait(one.failures, one.until)) for one in memory.setbacks),
+        fleets=tuple(
+            replace(
+                one,
+                booting=tuple(replace(boot, since=min(boot.since, now)) for boot in one.booting),
+                unfulfilled_since=begun(one.unfulfilled_since),
+                unneeded_since=begun(one.unneeded_since),
+                surplus_since=begun(one.surplus_since),
+                breakers=tuple(replace(each, until=wait(each.failures, each.until)) for each in one.breakers),
+            )
+            for one in memory.fleets
+        ),
+    )
 
 
 Failed = tuple[LaunchFailure, FailureKind]

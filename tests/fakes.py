@@ -366,7 +366,8 @@ class FakeScheduler(Scheduler):
                 self.known[name] = replace(node, states=states, reason=f"{DRAIN_MARK} {reason}", drained_by_us=True)
                 results[name] = NodeResult(outcome=Outcome.DONE)
         for name, job in self.on_drain:
-            self.work(name, job)
+            if name in self.known:
+                self.work(name, job)
         self.on_drain.clear()
         return results
 

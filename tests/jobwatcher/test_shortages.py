@@ -118,6 +118,21 @@ async def test_a_place_is_tried_again_later_each_time_and_forgiven_as_soon_as_it
     assert one.now - began == 60
 
 
+async def test_a_clock_that_is_set_back_makes_no_wait_longer(tmp_path: Path) -> None:
+    one = Cluster(tmp_path, FakeGroups.of())
+    one.waits(1)
+    one.now += 86_400
+    await one.look()
+    failed(one, 1)
+    await one.look()
+    assert one.desired == 0
+    await one.look(after_s=-86_400)
+    await one.look(after_s=59)
+    assert one.desired == 0
+    await one.look(after_s=1)
+    assert one.desired == 1
+
+
 async def test_many_failures_at_once_are_one(tmp_path: Path) -> None:
     one = Cluster(tmp_path, FakeGroups.of())
     one.waits(5)
