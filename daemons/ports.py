@@ -36,6 +36,8 @@ class Queue(Protocol):
 
 
 class Rows(Protocol):
+    """An item of the table that is no row is left out of every answer, with a warning: its instance is as if it had none."""
+
     async def get(self, instance_ids: Collection[InstanceId]) -> Mapping[InstanceId, Instance]:
         """The rows of these ids as last written (a consistent read), tombstones included. An id without a row is left out."""
 

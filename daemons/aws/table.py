@@ -1,10 +1,11 @@
 """The DynamoDB table: one item an instance id, each write conditional on the version it was planned from."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from botocore.exceptions import ClientError
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
@@ -16,6 +17,8 @@ from daemons.names import parse_hostname, parse_instance_id
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb.client import DynamoDBClient
+
+log = structlog.get_logger()
 
 READ_BATCH = 100  # BatchGetItem's keys
 WRITE_BATCH = 100  # TransactWriteItems' items
@@ -71,11 +74,11 @@ class DynamoRows:
     def __init__(self, clients: Clients, *, table: str) -> None:
         self._clients = clients
         self._table = table
+        self._unreadable: set[str] = set()  # the keys that have been told of
 
     async def get(self, instance_ids: Collection[InstanceId]) -> Mapping[InstanceId, Instance]:
         found = await asyncio.gather(*(self._get_batch(batch) for batch in batches(sorted(set(instance_ids)), READ_BATCH)))
-        rows = (parse_item(item) for items in found for item in items)
-        return {row.instance_id: row for row in rows}
+        return {row.instance_id: row for items in found for row in self._readable(items)}
 
     async def put(self, rows: Sequence[Instance]) -> Mapping[InstanceId, Instance | None]:
         written = await asyncio.gather(*(self._put_batch(batch) for batch in batches(rows, WRITE_BATCH)))
@@ -91,10 +94,25 @@ class DynamoRows:
         while True:
             with translated("listing the rows", self._table):
                 page = await client.scan(**request)
-            found += map(parse_item, page.get("Items", []))
+            found += self._readable(page.get("Items", []))
             if "LastEvaluatedKey" not in page:
                 return tuple(found)
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    def _readable(self, items: Iterable[Mapping[str, Any]]) -> list[Instance]:
+        """The rows among the items. Of an item that is no row nothing follows: its instance is as if it had none, and a warning
+        says so once.
+        """
+        rows = []
+        for item in items:
+            try:
+                rows.append(parse_item(item))
+            except InvalidValue as err:
+                key = repr(item.get(_KEY))[:100]
+                if key not in self._unreadable:
+                    self._unreadable.add(key)
+                    log.warning("row.unreadable", table=self._table, key=key, **err.to_event())
+        return rows
 
     async def _client(self) -> "DynamoDBClient":
         client: DynamoDBClient = await self._clients.get("dynamodb")

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from daemons.cli.common import JsonOption, print_rows
-from daemons.errors import HeadnodeError, InvalidValue, SchedulerUnavailable
+from daemons.errors import ConfigError, HeadnodeError, InvalidValue, SchedulerUnavailable
 from daemons.model import Hostname, Shape
 from daemons.names import parse_hostname
 from schedulers.local import engine, store
@@ -36,8 +36,13 @@ LONGEST_ARRAY = 100_000
 @app.command()
 def init(file: FileOption, silent_after_s: float = Limits().silent_after_s, down_after_s: float = Limits().down_after_s) -> None:
     """Make the file; one that is there keeps its jobs and nodes."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    store.create(file, Limits(silent_after_s=silent_after_s, down_after_s=down_after_s))
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        store.create(file, Limits(silent_after_s=silent_after_s, down_after_s=down_after_s))
+    except (OSError, sqlite3.Error) as err:
+        raise ConfigError(
+            f"the file {file} cannot be made: {err}", hint="name a path in a directory that this user may write to"
+        ) from err
 
 
 @app.command(context_settings={"ignore_unknown_options": True})

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from daemons.cli import app
 from daemons.cli.local import parse_array
+from daemons.errors import ConfigError
 from daemons.model import FleetName, Hostname, InstanceId, NodeSpec, Shape
 from schedulers.local import engine, store
 
@@ -146,3 +147,9 @@ def test_wrong_array_ranges_are_refused(text: str) -> None:
 def test_a_jobs_name_is_shown_as_it_is_whatever_it_looks_like(file: Path) -> None:
     said(file, "submit", "--hold", "--name", "[/red]", "--", "true")
     assert "[/red]" in said(file, "queue")
+
+
+def test_a_file_that_cannot_be_made_is_told_with_the_next_step(tmp_path: Path) -> None:
+    result = runner.invoke(app, ["local", "init", "--file", str(tmp_path)])
+    assert isinstance(result.exception, ConfigError)
+    assert "cannot be made" in str(result.exception)

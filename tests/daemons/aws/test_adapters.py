@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from daemons.aws.dns import Route53Zone, find_zone
 from daemons.aws.groups import AutoScalingGroups
@@ -18,7 +19,7 @@ from daemons.errors import AwsRefused, AwsUnavailable, InvalidValue
 from daemons.model import FleetName, Hostname, Instance, InstanceId, Notice, State
 from daemons.ports import EndOutcome, Records
 from sandbox.aws.server import SandboxAws
-from sandbox.aws.stack import Stack
+from sandbox.aws.stack import Stack, client
 from tests.fakes import BATCH, hostname, instance_id
 
 
@@ -100,6 +101,21 @@ async def test_a_throttled_table_is_unavailable_and_nothing_was_assumed(clients:
     aws.faults.throttle("dynamodb")
     with pytest.raises(AwsUnavailable):
         await rows.get([instance_id(1)])
+
+
+async def test_an_item_that_is_no_row_stops_nobody_and_is_told_of_once(clients: Clients, stack: Stack, aws: SandboxAws) -> None:
+    rows = DynamoRows(clients, table=stack.table)
+    await rows.put([row(71)])
+    dynamodb = client("dynamodb", endpoint_url=aws.endpoint_url, region=aws.region)
+    odd = {"instanceId": {"S": instance_id(72)}, "state": {"S": "upside-down"}, "version": {"N": "3"}}
+    for item in (odd, {"instanceId": {"S": "not an id"}, "hostname": {"S": "$(reboot)"}}):
+        dynamodb.put_item(TableName=stack.table, Item=item)
+    with capture_logs() as events:
+        for _ in range(2):
+            assert instance_id(71) in [one.instance_id for one in await rows.live()]
+            assert set(await rows.get([instance_id(71), instance_id(72)])) == {instance_id(71)}
+    assert [event["event"] for event in events] == ["row.unreadable"] * 2
+    assert await rows.put([row(72)]) == {instance_id(72): None}  # and nothing overwrites it
 
 
 async def test_a_missing_table_is_a_refusal_with_the_next_step(clients: Clients) -> None:
