@@ -1,16 +1,13 @@
-"""What a node says of itself: a reading of its host, as the agent sends it and the head understands it. Pure."""
+"""What a node says of itself over MQTT, and where: words that its agent and the head share. Light: compute nodes load this."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 
-from pydantic import TypeAdapter, ValidationError, with_config
+from daemons.model import InstanceId
 
-from daemons.errors import InvalidValue
-from daemons.plain import render_json
-
-LONGEST_READING = 4096  # bytes of a payload
+UP, GONE = b"up", b"gone"  # the payloads of a node's state; "" once its agent was stopped on purpose
 
 
-@with_config(allow_inf_nan=False)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostReading:
     """One look of a node at itself. Shares are between 0 and 1 of all there is; None: the host has no such thing."""
@@ -21,7 +18,7 @@ class HostReading:
     sessions: int = 0  # people who are logged in
     disk_bytes_per_s: float = 0.0
     network_bytes_per_s: float = 0.0
-    gpu_share: float | None = None
+    gpu_share: float | None = None  # of the busiest of them
     steps: int = 0  # of jobs that run there, as far as the agent can tell
     spot_action: str = ""  # what EC2 has announced through IMDS: "", "terminate", "stop", "hibernate"
     rebalance: bool = False
@@ -36,27 +33,30 @@ class Reading:
     gone: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """The topics of one cluster. A node publishes under its own id only; the broker's ACL sees to that."""
+
+    first: str  # the first level, `mqtt.topic` of the configuration
+    cluster: str
+
+    @property
+    def head(self) -> str:
+        """Where the head says after each look at the nodes that it is there."""
+        return f"{self.first}/{self.cluster}/head"
+
+    @property
+    def wake(self) -> str:
+        """Where whoever may publish there wakes jobwatcher."""
+        return f"{self.first}/{self.cluster}/wake"
+
+    def state(self, node: InstanceId | str) -> str:
+        """Retained: UP while the node's agent is connected, GONE as its last will."""
+        return f"{self.first}/{self.cluster}/nodes/{node}/state"
+
+    def reading(self, node: InstanceId | str) -> str:
+        return f"{self.first}/{self.cluster}/nodes/{node}/reading"
+
+
 def render_reading(reading: HostReading) -> bytes:
-    return render_json(reading).encode()
-
-
-def parse_reading(payload: bytes) -> HostReading:
-    """The reading of a payload. Raises InvalidValue for one that is too long, no such JSON, or holds impossible amounts."""
-    if len(payload) > LONGEST_READING:
-        raise InvalidValue(f"a reading of {len(payload)} bytes is longer than {LONGEST_READING}")
-    try:
-        reading = _READING.validate_json(payload, strict=True)
-    except ValidationError as err:
-        raise InvalidValue(f"this is no reading: {err.errors(include_url=False)[0]['msg']}") from err
-    shares = (reading.cpu_share, reading.memory_share, reading.gpu_share or 0.0)
-    amounts = (reading.load_1min, reading.sessions, reading.disk_bytes_per_s, reading.network_bytes_per_s, reading.steps)
-    if any(not 0 <= share <= 1 for share in shares) or any(not 0 <= amount <= _MOST for amount in amounts):
-        raise InvalidValue("a reading holds amounts that cannot be")
-    if reading.spot_action not in _ACTIONS:
-        raise InvalidValue(f"{reading.spot_action!r:.40} is nothing that EC2 does to Spot instances")
-    return reading
-
-
-_MOST = 1e15
-_ACTIONS = ("", "terminate", "stop", "hibernate")
-_READING: TypeAdapter[HostReading] = TypeAdapter(HostReading)
+    return json.dumps(asdict(reading), separators=(",", ":"), allow_nan=False).encode()

@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import ssl
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import aiomqtt
 import structlog
 
-from daemons.config.values import MqttConfig
 from daemons.errors import ConfigError, HeadnodeError
 
 log = structlog.get_logger()
@@ -18,6 +19,8 @@ log = structlog.get_logger()
 LONGEST_PAYLOAD = 4096  # bytes; what is longer is not looked at
 _RETRY_S, _RETRY_MOST_S = 1.0, 60.0
 _LONGEST_PASSWORD = 4096
+_KEEPALIVE_S = 20  # after one and a half of it the broker speaks our will
+_LEAVE_S = 2.0  # for the last words
 
 
 class BrokerUnavailable(HeadnodeError):
@@ -27,12 +30,28 @@ class BrokerUnavailable(HeadnodeError):
     transient = True
 
 
-def wake_topic(config: MqttConfig, cluster: str) -> str:
-    """Where whoever may publish there wakes jobwatcher."""
-    return f"{config.topic}/{cluster}/wake"
+class Broker(Protocol):
+    """Where the broker is, and who we are to it: `[mqtt]` of the head's or of the agent's configuration."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def username(self) -> str: ...
+    @property
+    def password_file(self) -> str: ...
+    @property
+    def tls(self) -> bool: ...
+    @property
+    def ca_file(self) -> str: ...
+    @property
+    def cert_file(self) -> str: ...
+    @property
+    def key_file(self) -> str: ...
 
 
-def read_password(config: MqttConfig) -> str | None:
+def read_password(config: Broker) -> str | None:
     """The password, None where no user is configured. Raises ConfigError for a file that is not there or that others may read."""
     if not config.username:
         return None
@@ -49,7 +68,7 @@ def read_password(config: MqttConfig) -> str | None:
     return text
 
 
-def _client(config: MqttConfig, identifier: str) -> aiomqtt.Client:
+def _client(config: Broker, identifier: str, will: aiomqtt.Will | None = None) -> aiomqtt.Client:
     """A client that is not connected yet. Raises ConfigError for files that cannot be used."""
     context: ssl.SSLContext | None = None
     if config.tls:
@@ -66,47 +85,107 @@ def _client(config: MqttConfig, identifier: str) -> aiomqtt.Client:
         username=config.username or None,
         password=read_password(config),
         tls_context=context,
+        will=will,
+        keepalive=_KEEPALIVE_S,
         timeout=10,
     )
 
 
+class Heard(NamedTuple):
+    """One message. `retained`: the broker has kept it from earlier, nobody knows since when."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+
+
+class Line:
+    """Our connection to the broker, while there is one."""
+
+    def __init__(self) -> None:
+        self._client: aiomqtt.Client | None = None
+
+    @property
+    def is_up(self) -> bool:
+        return self._client is not None
+
+    async def say(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
+        """Send one message, at least once. False: there is no broker now, and the message is lost."""
+        if self._client is None:
+            return False
+        try:
+            await self._client.publish(topic, payload, qos=1, retain=retain)
+        except (aiomqtt.MqttError, OSError):
+            return False
+        return True
+
+
+async def _never(_: Line) -> None:
+    return None
+
+
 @contextlib.asynccontextmanager
 async def subscribed(
-    config: MqttConfig, topic: str, heard: Callable[[str, bytes], None], *, identifier: str
-) -> AsyncIterator[None]:
-    """Call `heard` with topic and payload of each message under `topic`, as long as there is a broker to hear from.
+    config: Broker,
+    topics: Sequence[str],
+    hear: Callable[[Heard], None],
+    *,
+    identifier: str,
+    will: aiomqtt.Will | None = None,
+    connected: Callable[[Line], Awaitable[None]] = _never,
+    left: Callable[[Line], Awaitable[None]] = _never,
+) -> AsyncIterator[Line]:
+    """Call `hear` for each message under `topics`, as long as there is a broker to hear from. Yields the line to speak on.
 
     A broker that is not there, or not yet, is tried again, later each time; nothing is raised for it. Payloads that are too long
-    are left out. Raises ConfigError at once for files that cannot be used.
+    are left out. `connected` is awaited after each connection, `left` before we leave on purpose; `will` is what the broker
+    says for us when we vanish. Raises ConfigError at once for files that cannot be used.
     """
-    _client(config, identifier)
-    listening = asyncio.create_task(_listen_for_ever(config, topic, heard, identifier))
+    make = partial(_client, config, identifier, will)
+    make()
+    line = Line()
+    listening = asyncio.create_task(_listen_for_ever(make, config.host, topics, hear, line, connected))
     try:
-        yield
+        yield line
     finally:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(left(line), _LEAVE_S)
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
 
 
-async def _listen_for_ever(config: MqttConfig, topic: str, heard: Callable[[str, bytes], None], identifier: str) -> None:
+async def _listen_for_ever(
+    make: Callable[[], aiomqtt.Client],
+    host: str,
+    topics: Sequence[str],
+    hear: Callable[[Heard], None],
+    line: Line,
+    connected: Callable[[Line], Awaitable[None]],
+) -> None:
     failures = 0
     while True:
         try:
-            async with _client(config, identifier) as client:
-                await client.subscribe(topic, qos=1)
-                log.info("broker.connected", host=config.host, topic=topic)
+            async with make() as client:
+                for topic in topics:
+                    await client.subscribe(topic, qos=1)
+                log.info("broker.connected", host=host, topics=list(topics))
                 failures = 0
+                line._client = client  # noqa: SLF001  the line is this loop's own
+                await connected(line)
                 async for message in client.messages:
                     if len(message.payload) <= LONGEST_PAYLOAD:
-                        heard(str(message.topic), message.payload)
+                        hear(Heard(str(message.topic), message.payload, message.retain))
         except (aiomqtt.MqttError, OSError) as err:
             failures += 1
             wait_s = min(_RETRY_S * 2.0 ** min(failures - 1, 10), _RETRY_MOST_S)
-            log.warning("broker.lost", host=config.host, error=str(err), failures=failures, next_try_s=wait_s)
+            log.warning("broker.lost", host=host, error=str(err), failures=failures, next_try_s=wait_s)
+            line._client = None  # noqa: SLF001
             await asyncio.sleep(wait_s)
+        finally:
+            line._client = None  # noqa: SLF001
 
 
-async def publish(config: MqttConfig, topic: str, payload: bytes, *, identifier: str) -> None:
+async def publish(config: Broker, topic: str, payload: bytes, *, identifier: str) -> None:
     """Send one message, at least once. Raises BrokerUnavailable."""
     try:
         async with _client(config, identifier) as client:

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from collections.abc import Callable
 
 from daemons.errors import InvalidValue
 from daemons.model import FleetName, Hostname, InstanceId
@@ -61,3 +62,15 @@ def parse_group_name(value: object) -> str:
 def parse_word(value: object) -> str:
     """A partition, queue, feature or consumable: letters, digits, `_`, `-` and `.`, not beginning with `-` or `.`."""
     return _match(_WORD, value, "a plain word", "compute")
+
+
+def parse_match(pattern: str, what: str) -> Callable[[object], str]:
+    """A parser that wants all of a string to match."""
+    compiled = re.compile(pattern)
+
+    def parse(value: object) -> str:
+        if not isinstance(value, str) or not compiled.fullmatch(value):
+            raise InvalidValue(f"{value!r:.80} is not {what}", value=repr(value)[:80])
+        return value
+
+    return parse

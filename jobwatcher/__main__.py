@@ -16,7 +16,8 @@ from daemons.aws.session import open_clients
 from daemons.aws.table import DynamoRows
 from daemons.config import Config
 from daemons.loop import run_every
-from daemons.mqtt import subscribed, wake_topic
+from daemons.metrics import Topics
+from daemons.mqtt import subscribed
 from daemons.process import Switch, run_service
 from daemons.wake import WakeSocketUnusable, Wakeups, listen_datagrams, parse_word
 from jobwatcher.plan import Options
@@ -59,9 +60,9 @@ async def _listening(config: Config, wakeups: Wakeups) -> AsyncIterator[None]:
                 log.warning("wake.unusable", **err.to_event())
         if config.mqtt is not None:
             who = f"jobwatcher-{config.cluster}-{os.getpid()}"
-            topic = wake_topic(config.mqtt, config.cluster)
+            topic = Topics(config.mqtt.topic, config.cluster).wake
             await stack.enter_async_context(
-                subscribed(config.mqtt, topic, lambda _, payload: wakeups.ring(parse_word(payload)), identifier=who)
+                subscribed(config.mqtt, [topic], lambda heard: wakeups.ring(parse_word(heard.payload)), identifier=who)
             )
         yield
 

@@ -1,10 +1,13 @@
 """`nodewatcher`: idleness → drain, look again, end the named instance."""
 
 import asyncio
+import contextlib
+import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from daemons.aws.checks import Ec2Checks
 from daemons.aws.groups import AutoScalingGroups
@@ -12,10 +15,13 @@ from daemons.aws.session import open_clients
 from daemons.aws.table import DynamoRows
 from daemons.config import Config
 from daemons.loop import run_every
+from daemons.metrics import Topics
+from daemons.mqtt import subscribed
 from daemons.process import Switch, run_service
-from nodewatcher.apply import World
+from nodewatcher.apply import Looked, Readings, World, no_readings, tell_nobody
 from nodewatcher.record import Recorder, state_directory
 from nodewatcher.service import Shrinking
+from nodewatcher.telemetry import Telemetry
 from schedulers.plugins import load_plugin, load_settings, opened
 
 
@@ -24,12 +30,15 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
     async with (
         open_clients(region=config.region, endpoints=config.endpoints) as clients,
         opened(load_plugin(config.scheduler.name), config) as scheduler,
+        listening(config) as (readings, looked),
     ):
         world = World(
             scheduler=scheduler,
             groups=AutoScalingGroups(clients, specs=config.fleets),
             rows=DynamoRows(clients, table=config.table),
             checks=Ec2Checks(clients),
+            readings=readings,
+            looked=looked,
         )
         chosen = config.nodewatcher
         shrinking = Shrinking(
@@ -40,6 +49,21 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
             awake=time.monotonic,  # on Linux it stands still while the machine sleeps
         )
         await run_every(chosen.interval_s, shrinking.cycle, stop)
+
+
+@contextlib.asynccontextmanager
+async def listening(config: Config) -> AsyncIterator[tuple[Readings, Looked]]:
+    """What the nodes say of themselves, where there is a broker. A dry run tells them nothing: it is not who acts."""
+    if config.mqtt is None:
+        yield no_readings, tell_nobody
+        return
+    topics = Topics(config.mqtt.topic, config.cluster)
+    telemetry = Telemetry(topics, clock=time.time)
+    dry_run = config.nodewatcher.dry_run
+    who = f"nodewatcher-{config.cluster}-{os.getpid()}"
+    heard = [topics.state("+"), topics.reading("+")]
+    async with subscribed(config.mqtt, heard, telemetry.hear, identifier=who) as line:
+        yield telemetry.readings, tell_nobody if dry_run else partial(telemetry.looked, line=line)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,6 +1,6 @@
 """Drains, looks again, ends. What nobody confirmed is left as it is for the next pass to read again."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -18,21 +18,31 @@ from schedulers.base import NodeResult, Outcome, Scheduler
 
 log = structlog.get_logger()
 
+Readings = Callable[[], Mapping[InstanceId, Reading]]
+Looked = Callable[[Collection[InstanceId]], Awaitable[None]]
+
 
 def no_readings() -> Mapping[InstanceId, Reading]:
     """Of a cluster whose nodes tell nothing of themselves."""
     return {}
 
 
+async def tell_nobody(_: Collection[InstanceId]) -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """What nodewatcher can ask and change. `readings` is the newest word of each node."""
+    """What nodewatcher can ask and change. `readings` is the newest word of each node; `looked` is told after each look which
+    instances are live.
+    """
 
     scheduler: Scheduler
     groups: Groups
     rows: Rows
     checks: Checks
-    readings: Callable[[], Mapping[InstanceId, Reading]] = field(default=no_readings)
+    readings: Readings = field(default=no_readings)
+    looked: Looked = field(default=tell_nobody)
 
 
 async def apply_verdicts(verdicts: Sequence[Verdict], world: World, *, now: float, options: NodewatcherConfig) -> None:

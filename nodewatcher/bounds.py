@@ -21,7 +21,7 @@ def _zone_size(snapshot: NodeSnapshot, fleet: Fleet) -> float:
 
 
 _KEYS: Mapping[Rank, Key] = {
-    Rank.MAINTENANCE: lambda snapshot, _: float(snapshot.row.notice is None),
+    Rank.MAINTENANCE: lambda snapshot, _: float(snapshot.notice is None),
     Rank.IDLE_LONGEST: lambda snapshot, _: snapshot.row.idle_since if snapshot.row.idle_since is not None else _EVER,
     Rank.NEWEST: lambda snapshot, _: -(snapshot.row.registered_at or 0.0),
     Rank.OLDEST: lambda snapshot, _: snapshot.row.registered_at or 0.0,

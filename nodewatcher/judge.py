@@ -85,9 +85,13 @@ def judge(snapshot: NodeSnapshot, bench: Bench) -> Verdict:
 def _judge_registered(snapshot: NodeSnapshot, node: Node, bench: Bench) -> Verdict:
     """The verdict on a node that the scheduler knows and that nobody is taking away yet."""
     row = snapshot.row
-    if row.notice is not None and (node.is_usable or node.drained_by_us):
+    if snapshot.notice is not None and (node.is_usable or node.drained_by_us):
         return Verdict(
-            row=row, action=Action.DRAIN, cause=Cause.NOTICE, reason=f"AWS announced a {row.notice}", idle_since=row.idle_since
+            row=row,
+            action=Action.DRAIN,
+            cause=Cause.NOTICE,
+            reason=f"AWS announced a {snapshot.notice}",
+            idle_since=row.idle_since,
         )
     if node.drained_by_us and not snapshot.is_down:
         return Verdict(row=row, action=Action.RESUME, reason="drained by an interrupted pass that did not record it")
@@ -218,9 +222,13 @@ def _judge_idle(snapshot: NodeSnapshot, node: Node, bench: Bench) -> Verdict:
 def _judge_draining(snapshot: NodeSnapshot, node: Node, bench: Bench) -> Verdict:
     """A drain that an earlier pass began: go on with it, unless work turned up or there is no more cause for it."""
     row = snapshot.row
-    if row.notice is not None:  # it goes whatever we do: nothing new may start there
+    if snapshot.notice is not None:  # it goes whatever we do: nothing new may start there
         return Verdict(
-            row=row, action=Action.DRAIN, cause=Cause.NOTICE, reason=f"AWS announced a {row.notice}", idle_since=row.idle_since
+            row=row,
+            action=Action.DRAIN,
+            cause=Cause.NOTICE,
+            reason=f"AWS announced a {snapshot.notice}",
+            idle_since=row.idle_since,
         )
     if node.jobs:
         return Verdict(row=row, action=Action.RESUME, reason=f"work turned up: {some_jobs(node.jobs)}")

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from daemons.metrics import Reading
-from daemons.model import Fleet, FleetName, Hostname, Instance, InstanceId, JobDemand, Member, Node, NodeState
+from daemons.model import Fleet, FleetName, Hostname, Instance, InstanceId, JobDemand, Member, Node, NodeState, Notice
 from daemons.ports import Checks, Groups, Rows
 from schedulers.base import Scheduler
 
@@ -23,6 +23,14 @@ class NodeSnapshot:
     @property
     def fleet(self) -> FleetName:
         return self.row.fleet
+
+    @property
+    def notice(self) -> Notice | None:
+        """What AWS has announced, by the row's word or by what the node itself has read of it."""
+        host = self.reading.host if self.reading is not None else None
+        if self.row.notice is Notice.SPOT_INTERRUPTION or (host is not None and host.spot_action):
+            return Notice.SPOT_INTERRUPTION
+        return self.row.notice or (Notice.REBALANCE if host is not None and host.rebalance else None)
 
     @property
     def is_down(self) -> bool:

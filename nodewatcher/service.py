@@ -76,6 +76,7 @@ class Shrinking:
             readings=world.readings(),
         )
         self._awake_at = awake
+        await world.looked([snapshot.row.instance_id for snapshot in seen.snapshots])
         if lost_s:
             log.warning(
                 "clock.unobserved", seconds=round(lost_s, 1), because="asleep, off, or the clock was set: it does not count"

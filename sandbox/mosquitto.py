@@ -28,6 +28,7 @@ class Mosquitto:
     acl: str = ""
     tls: tuple[Path, Path] | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    conf: Path | None = None  # a file with all that is not about who runs it: listener, users, ACL
     port: int = 0
     _process: subprocess.Popen[bytes] | None = None
 
@@ -59,7 +60,10 @@ class Mosquitto:
 
     def _lines(self) -> Sequence[str]:
         """Whose file it is it minds: it drops to another user where root starts it, unless told who it is."""
-        lines = ["user root", "persistence false", "per_listener_settings true", f"listener {self.port} 127.0.0.1"]
+        lines = ["user root", "persistence false"]
+        if self.conf is not None:
+            return [*lines, self.conf.read_text()]
+        lines += ["per_listener_settings true", f"listener {self.port} 127.0.0.1"]
         lines.append(f"allow_anonymous {'false' if self.users else 'true'}")
         if self.users:
             passwords = self.directory / "passwords"

@@ -11,7 +11,14 @@ from typing import Any
 
 from daemons.errors import InvalidValue
 from daemons.model import Hostname, InstanceId
-from daemons.names import parse_address, parse_group_name, parse_hostname, parse_instance_id, parse_instance_type
+from daemons.names import (
+    parse_address,
+    parse_group_name,
+    parse_hostname,
+    parse_instance_id,
+    parse_instance_type,
+    parse_match,
+)
 from sqswatcher.messages import (
     Activity,
     ComputeReady,
@@ -32,7 +39,7 @@ from sqswatcher.messages import (
     Unknown,
     WarmPoolWaits,
 )
-from sqswatcher.readers import Unreadable, allow, clean, parse_match, read_json, read_time, require, section
+from sqswatcher.readers import Unreadable, allow, clean, read_json, read_time, require, section
 
 Fields = Mapping[str, Any]
 Parse = Callable[[Fields, float | None], Message]

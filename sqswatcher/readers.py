@@ -67,18 +67,6 @@ def section(fields: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def parse_match(pattern: str, what: str) -> Callable[[object], str]:
-    """A parser that wants all of a string to match."""
-    compiled = re.compile(pattern)
-
-    def parse(value: object) -> str:
-        if not isinstance(value, str) or not compiled.fullmatch(value):
-            raise InvalidValue(f"{value!r:.80} is not {what}", value=repr(value)[:80])
-        return value
-
-    return parse
-
-
 def clean(value: object, *, most: int = LONGEST_TEXT) -> str:
     """Words for people: one line of at most `most` printable characters. "" for what is no string."""
     if not isinstance(value, str):

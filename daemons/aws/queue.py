@@ -69,6 +69,12 @@ class SqsQueue:
 
         self._check(await asyncio.gather(*map(postpone_batch, batches(messages, BATCH))), "changing messages' visibility")
 
+    async def send(self, body: str) -> None:
+        """Put one message into the queue, at least once: what a compute node does, never the services."""
+        client, url = await self._open()
+        with translated("sending a message", self._queue):
+            await client.send_message(QueueUrl=url, MessageBody=body)
+
     async def _open(self) -> tuple["SQSClient", str]:
         client: SQSClient = await self._clients.get("sqs")
         if not self._url:

@@ -10,6 +10,7 @@ from daemons.cli.config import app as config_app
 from daemons.cli.demo import demo
 from daemons.cli.explain import app as explain_app
 from daemons.cli.local import app as local_app
+from daemons.cli.mqtt import app as mqtt_app
 from daemons.cli.nodes import hold, nodes, release
 from daemons.cli.poke import poke_command
 from daemons.cli.queue import app as queue_app
@@ -28,6 +29,7 @@ app.add_typer(config_app, name="config")
 app.add_typer(local_app, name="local")
 app.add_typer(queue_app, name="queue")
 app.add_typer(explain_app, name="explain")
+app.add_typer(mqtt_app, name="mqtt")
 app.command()(demo)
 app.command()(resync)
 app.command("poke")(poke_command)

@@ -10,7 +10,8 @@ import typer
 from daemons.cli.common import ConfigOption, read_config
 from daemons.config.values import JobwatcherConfig
 from daemons.errors import ConfigError
-from daemons.mqtt import publish, wake_topic
+from daemons.metrics import Topics
+from daemons.mqtt import publish
 from daemons.wake import NobodyListens, poke
 
 
@@ -30,9 +31,8 @@ def poke_command(
         chosen = read_config(config)
         if chosen.mqtt is None:
             raise ConfigError("the configuration names no MQTT broker", hint="add [mqtt], or ring at the socket")
-        asyncio.run(
-            publish(chosen.mqtt, wake_topic(chosen.mqtt, chosen.cluster), reason.encode(), identifier=f"poke-{os.getpid()}")
-        )
+        topic = Topics(chosen.mqtt.topic, chosen.cluster).wake
+        asyncio.run(publish(chosen.mqtt, topic, reason.encode(), identifier=f"poke-{os.getpid()}"))
         return
     path = socket or Path(read_config(config).jobwatcher.wake_socket or JobwatcherConfig().wake_socket)
     try:

@@ -4,6 +4,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -14,7 +15,6 @@ from daemons.errors import ConfigError
 
 LoadSettings = Callable[[str], type[BaseModel]]  # from a scheduler plugin's name to its `Settings`; raises ConfigError
 
-_FILE = TypeAdapter(FileEntry)
 _SETTINGS = ("scheduler", "settings")
 
 
@@ -72,10 +72,16 @@ def _not_toml(source: str, err: ValueError | RecursionError) -> Problem:
 
 def _validated(raw: Mapping[str, Any], found: list[tuple[Location, Problem]]) -> FileEntry | None:
     try:
-        return _FILE.validate_python(raw)
+        return _file_adapter().validate_python(raw)
     except ValidationError as err:
         found += describe(err, under=(), settings=None)
         return None
+
+
+@cache
+def _file_adapter() -> TypeAdapter[FileEntry]:
+    """Made when it is needed: it takes 5 MB, which the agent on a compute node has better uses for."""
+    return TypeAdapter(FileEntry)
 
 
 def _plugin_settings(

@@ -13,11 +13,14 @@ from structlog.testing import capture_logs
 from daemons import mqtt
 from daemons.config.values import MqttConfig
 from daemons.errors import ConfigError
-from daemons.mqtt import BrokerUnavailable, publish, subscribed, wake_topic
+from daemons.metrics import Topics
+from daemons.mqtt import BrokerUnavailable, publish, subscribed
+from daemons.mqtt import Heard as Message
 from sandbox.mosquitto import Mosquitto, find_mosquitto
 from tests.needs import skip_or_fail
 
 DEADLINE_S = 20.0
+WAKE = Topics("headnode", "hpc").wake
 
 
 @pytest.fixture
@@ -61,8 +64,8 @@ class Heard:
     def __init__(self) -> None:
         self.messages: list[tuple[str, bytes]] = []
 
-    def __call__(self, topic: str, payload: bytes) -> None:
-        self.messages.append((topic, payload))
+    def __call__(self, message: Message) -> None:
+        self.messages.append((message.topic, message.payload))
 
     async def until(self, payload: bytes, config: MqttConfig) -> None:
         """Say it until it is heard: a message to nobody is lost, and when a subscription holds only the broker knows."""
@@ -70,19 +73,19 @@ class Heard:
         while payload not in [each for _, each in self.messages]:
             assert asyncio.get_running_loop().time() < give_up_at, self.messages
             with suppress(BrokerUnavailable):
-                await publish(config, wake_topic(config, "hpc"), payload, identifier="test")
+                await publish(config, WAKE, payload, identifier="test")
             await asyncio.sleep(0.05)
 
 
 async def test_what_is_said_is_heard_and_again_after_the_broker_was_away(brokers: Brokers) -> None:
     broker, config = brokers.start()
     heard = Heard()
-    async with subscribed(config, wake_topic(config, "hpc"), heard, identifier="listener"):
+    async with subscribed(config, [WAKE], heard, identifier="listener"):
         await heard.until(b"one", config)
         assert heard.messages[0] == ("headnode/hpc/wake", b"one")
         broker.stop()
         with pytest.raises(BrokerUnavailable, match="sending to headnode/hpc/wake"):
-            await publish(config, wake_topic(config, "hpc"), b"lost", identifier="test")
+            await publish(config, WAKE, b"lost", identifier="test")
         broker.start()
         await heard.until(b"two", config)
 
@@ -91,7 +94,7 @@ async def test_a_broker_that_comes_later_is_found(brokers: Brokers) -> None:
     broker, config = brokers.start()
     broker.stop()
     heard = Heard()
-    async with subscribed(config, wake_topic(config, "hpc"), heard, identifier="listener"):
+    async with subscribed(config, [WAKE], heard, identifier="listener"):
         broker.start()
         await heard.until(b"late", config)
 
@@ -99,9 +102,9 @@ async def test_a_broker_that_comes_later_is_found(brokers: Brokers) -> None:
 async def test_what_is_too_long_is_left_out(brokers: Brokers) -> None:
     _, config = brokers.start()
     heard = Heard()
-    async with subscribed(config, wake_topic(config, "hpc"), heard, identifier="listener"):
+    async with subscribed(config, [WAKE], heard, identifier="listener"):
         await heard.until(b"before", config)
-        await publish(config, wake_topic(config, "hpc"), b"x" * 5000, identifier="test")
+        await publish(config, WAKE, b"x" * 5000, identifier="test")
         await heard.until(b"after", config)
     assert all(len(payload) < 10 for _, payload in heard.messages)
 
@@ -110,13 +113,13 @@ async def test_a_password_is_read_from_its_file_and_a_wrong_one_is_told(brokers:
     _, config = brokers.start(users={"jobwatcher": "s3cret"})
     right = replace(config, username="jobwatcher", password_file=brokers.password_file("s3cret\n"))
     heard = Heard()
-    async with subscribed(right, wake_topic(right, "hpc"), heard, identifier="listener"):
+    async with subscribed(right, [WAKE], heard, identifier="listener"):
         await heard.until(b"let in", right)
     wrong = replace(right, password_file=brokers.password_file("guess"))
     with pytest.raises(BrokerUnavailable):
         await publish(wrong, "headnode/hpc/wake", b"hello", identifier="test")
     with capture_logs() as events:
-        async with subscribed(wrong, "headnode/hpc/wake", heard, identifier="listener"):
+        async with subscribed(wrong, [WAKE], heard, identifier="listener"):
             while not events:
                 await asyncio.sleep(0.02)
     assert events[0]["event"] == "broker.lost"
@@ -128,7 +131,7 @@ async def test_a_password_that_others_may_read_is_refused(brokers: Brokers) -> N
     path.chmod(0o644)
     config = MqttConfig(host="127.0.0.1", username="jobwatcher", password_file=str(path))
     with pytest.raises(ConfigError, match="may be read by others"):
-        async with subscribed(config, "x", Heard(), identifier="listener"):
+        async with subscribed(config, ["x"], Heard(), identifier="listener"):
             pass
 
 
@@ -138,7 +141,7 @@ async def test_tls_is_checked(brokers: Brokers) -> None:
     _, config = brokers.start(tls=(cert, key))
     known = replace(config, tls=True, ca_file=str(cert))
     heard = Heard()
-    async with subscribed(known, wake_topic(known, "hpc"), heard, identifier="listener"):
+    async with subscribed(known, [WAKE], heard, identifier="listener"):
         await heard.until(b"encrypted", known)
     with pytest.raises(BrokerUnavailable, match="certificate"):
         await publish(replace(known, ca_file=""), "headnode/hpc/wake", b"hello", identifier="test")

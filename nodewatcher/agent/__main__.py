@@ -1,0 +1,50 @@
+"""`headnode-agent`: what a compute node says of itself."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import structlog
+
+from daemons.errors import ConfigError
+from daemons.logs import configure_logs
+from daemons.loop import stop_on_signals
+from nodewatcher.agent.config import DEFAULT_PATH, AgentConfig, load_agent_config
+from nodewatcher.agent.service import Agent
+
+log = structlog.get_logger()
+
+EXIT_USAGE = 2  # nothing that a restart could mend
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT. Returns the exit code; every failure has been printed or logged."""
+    parser = argparse.ArgumentParser(prog="headnode-agent", description=__doc__)
+    parser.add_argument("--config", type=Path, default=DEFAULT_PATH, help=f"the configuration file (default: {DEFAULT_PATH})")
+    parser.add_argument("--check", action="store_true", help="only say whether the configuration can be used")
+    parser.add_argument("--version", action="version", version=f"headnode {version('headnode')}")
+    arguments = parser.parse_args(argv)
+    try:
+        config = load_agent_config(arguments.config)
+        if arguments.check:
+            return 0
+        configure_logs(level=config.log_level, daemon="headnode-agent", cluster=config.cluster)
+        asyncio.run(_serve(config, arguments.config))
+    except ConfigError as err:
+        lines = ["headnode-agent: the configuration cannot be used:", *(f"  {each}" for each in err.problems or (str(err),))]
+        print("\n".join([*lines, f"next: {err.hint}"]), file=sys.stderr)  # noqa: T201  there may be no log yet
+        return EXIT_USAGE
+    return 0
+
+
+async def _serve(config: AgentConfig, path: Path) -> None:
+    stop = stop_on_signals()
+    await Agent(config, path).run(stop)
+    log.info("agent.stopped")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
