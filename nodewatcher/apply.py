@@ -12,6 +12,7 @@ from daemons.metrics import Reading
 from daemons.model import Hostname, Instance, InstanceId, State
 from daemons.ports import Checks, EndOutcome, Groups, Rows
 from nodewatcher.judge import Action, Cause, Verdict, busy_by_metrics
+from nodewatcher.needed import named_hostnames
 from nodewatcher.observe import NodeSnapshot
 from nodewatcher.plan import Ending, plan_endings
 from schedulers.base import NodeResult, Outcome, Scheduler
@@ -124,10 +125,15 @@ async def _look_again(drained: Sequence[Verdict], world: World, *, now: float, o
     for reason, hostnames in by_reason.items():
         confirmed |= await world.scheduler.drain(hostnames, reason=reason)
     done = [hostname for hostname, result in confirmed.items() if result.outcome is Outcome.DONE]
+    named = named_hostnames(await world.scheduler.demand()) if done else frozenset()
     jobs = await world.scheduler.jobs_on(done) if done else {}
     readings = world.readings()
-    looked = [NodeSnapshot(row=verdict.row, reading=readings.get(verdict.row.instance_id)) for verdict in drained]
-    kept_by = {one.row.instance_id: because for one in looked if (because := busy_by_metrics(one, now, options))}
+    kept_by = {}
+    for verdict in drained:
+        row = verdict.row
+        because = busy_by_metrics(NodeSnapshot(row=row, reading=readings.get(row.instance_id)), now, options)
+        if because := because or ("a waiting job names it" if row.hostname in named else ""):
+            kept_by[row.instance_id] = because
     return plan_endings(drained, confirmed, jobs, kept_by)
 
 

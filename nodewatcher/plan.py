@@ -115,7 +115,8 @@ def plan_endings(
 ) -> tuple[Ending, ...]:
     """Who ends. A node ends only if the scheduler confirmed its drain and then named it with no job.
 
-    The verdicts' rows are the drained ones; `kept_by` says of a node why its newest metrics keep it.
+    The verdicts' rows are the drained ones; `kept_by` says of a node why its newest metrics, or a job that waits for this very
+    node, keep it.
     """
     return tuple(_ending(one, confirmed, jobs, kept_by) for one in drained if one.row.hostname is not None)
 

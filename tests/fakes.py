@@ -290,6 +290,7 @@ class FakeScheduler(Scheduler):
         self.advertised: tuple[FleetSpec, ...] = ()
         self.calls: Counter[str] = Counter()
         self.on_drain: list[tuple[Hostname, JobId]] = []  # jobs that slip in at the very moment of the drain
+        self.waits_on_drain: list[JobDemand] = []  # jobs that are submitted then, and wait
 
     @classmethod
     def open(cls, settings: BaseModel, *, cluster: str, fleets: Sequence[FleetSpec]) -> Self:
@@ -369,6 +370,8 @@ class FakeScheduler(Scheduler):
             if name in self.known:
                 self.work(name, job)
         self.on_drain.clear()
+        self.waiting += self.waits_on_drain
+        self.waits_on_drain.clear()
         return results
 
     async def resume(self, hostnames: Collection[Hostname]) -> Mapping[Hostname, NodeResult]:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from daemons.errors import AwsUnavailable, SchedulerUnavailable
-from daemons.model import JobDemand, JobId, NodeState, Notice, Shape, State
+from daemons.model import BlockedBy, JobDemand, JobId, NodeState, Notice, Shape, State
 from schedulers.base import DRAIN_MARK
 from tests.fakes import BATCH, FakeGroups, hostname, instance_id
 from tests.nodewatcher.cluster import IDLE_FOR_S, OPTIONS, Cluster
@@ -152,6 +152,29 @@ async def test_a_node_that_waiting_jobs_are_about_to_use_is_kept() -> None:
     await two.passes()
     await two.passes(after_s=IDLE_FOR_S)
     assert len(two.groups.ended) == 1
+
+
+@pytest.mark.parametrize(
+    ("blocked_by", "stays"), [(BlockedBy.NODE_LIST, True), (BlockedBy.NOTHING, True), (BlockedBy.HOLD, False)]
+)
+async def test_a_node_that_a_waiting_job_names_is_kept_for_it(blocked_by: BlockedBy, stays: bool) -> None:
+    two = cluster(1, 2)
+    named = JobDemand(jobs=(JobId("7"),), hostnames=frozenset({hostname(2)}), blocked_by=blocked_by)
+    two.scheduler.waiting.append(named)
+    await two.passes()
+    await two.watches(2 * IDLE_FOR_S)
+    assert (instance_id(2) not in two.ended) is stays
+    assert instance_id(1) in two.ended
+
+
+async def test_a_node_that_a_job_names_while_it_is_drained_is_taken_back() -> None:
+    two = cluster(1, 2)
+    named = JobDemand(jobs=(JobId("7"),), hostnames=frozenset({hostname(2)}), blocked_by=BlockedBy.NODE_LIST)
+    await two.passes()
+    two.scheduler.waits_on_drain.append(named)
+    await two.watches(IDLE_FOR_S)
+    assert two.ended == [instance_id(1)]
+    assert two.state(2) is State.REGISTERED
 
 
 async def test_a_drain_that_was_interrupted_before_its_end_is_gone_on_with() -> None:
