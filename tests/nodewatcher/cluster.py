@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -29,7 +29,7 @@ class Cluster:
     rows: FakeRows = field(default_factory=FakeRows)
     scheduler: FakeScheduler = field(default_factory=FakeScheduler)
     checks: FakeChecks = field(default_factory=FakeChecks)
-    readings: dict[InstanceId, Reading] = field(default_factory=dict)
+    readings: Mapping[InstanceId, Reading] = field(default_factory=dict)
     now: float = 1_800_000_000.0
     awake: float = 1000.0
 
@@ -85,7 +85,7 @@ class Cluster:
     def tells(self, number: int, *, gone: bool = False, **fields: object) -> None:
         """The node says that of itself, now."""
         host = HostReading(**fields)  # type: ignore[arg-type]  # fields of HostReading
-        self.readings[instance_id(number)] = Reading(at=self.now, host=host, gone=gone)
+        self.readings = {**self.readings, instance_id(number): Reading(at=self.now, host=host, gone=gone)}
 
     def sentence(self, number: int) -> str:
         """What was said of the node last."""
