@@ -1,0 +1,1 @@
+import daemons  # noqa: F401  before structlog: it keeps rich out of the services

@@ -26,5 +26,5 @@ uv=$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.lock)
     "$venv/bin/python" -m pip --disable-pip-version-check install -q "$uv"
 }
 echo "setup: installing what requirements.lock names" >&2
-VIRTUAL_ENV=$venv "$venv/bin/uv" pip sync -q --require-hashes requirements.lock
+VIRTUAL_ENV=$venv "$venv/bin/uv" pip sync -q --compile-bytecode --require-hashes requirements.lock
 VIRTUAL_ENV=$venv "$venv/bin/uv" pip install -q --no-deps -e .
