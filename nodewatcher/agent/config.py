@@ -150,6 +150,8 @@ def _checked(kind: type[AgentConfig | AgentBroker], raw: Mapping[str, Any], unde
             if not isinstance(each.default, str | int | float | tuple):
                 problems.append(f"{under}{name}: is missing")
             continue
+        if raw[name] == each.default and type(raw[name]) is type(each.default):
+            continue  # as the example has it: an empty path is none
         try:
             good[name] = each.metadata["check"](raw[name])
         except InvalidValue as err:

@@ -1,5 +1,7 @@
 """The agent's parts: its settings, what it counts, and when the dead-man rule is due."""
 
+import re
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from daemons.errors import ConfigError
 from daemons.metrics import HostReading, render_reading
 from nodewatcher.agent.__main__ import main
-from nodewatcher.agent.config import AgentConfig, parse_agent_config
+from nodewatcher.agent.config import AgentBroker, AgentConfig, parse_agent_config
 from nodewatcher.agent.deadman import DeadMan
 from nodewatcher.agent.host import Host, parse_gpu_share, steps_among
 from nodewatcher.telemetry import parse_reading
@@ -38,6 +40,15 @@ def test_the_file_says_what_it_says_and_the_rest_has_defaults() -> None:
         "headnode",
     )
     assert (config.interval_s, config.imds) == (10.0, "http://169.254.169.254")
+
+
+def test_the_example_has_every_setting_with_its_default() -> None:
+    text = (Path(__file__).parents[3] / "systemd/agent.toml.example").read_text()
+    asked, whole = parse_agent_config(text), parse_agent_config(re.sub(r"^#(?=\w+ = |\[mqtt\])", "", text, flags=re.MULTILINE))
+    assert asked == replace(whole, mqtt=None)
+    assert whole.mqtt == AgentBroker(host="head.hpc.internal")
+    named = re.findall(r"^#?(\w+) = ", text, flags=re.MULTILINE)
+    assert sorted(named) == sorted({each.name for kind in (AgentConfig, AgentBroker) for each in fields(kind)} - {"mqtt"})
 
 
 def test_the_dead_man_rule_is_off_unless_it_is_turned_on() -> None:
