@@ -28,6 +28,7 @@ from schedulers.base import DRAIN_MARK, NodeResult, Outcome, Results, Scheduler
 from schedulers.local import engine, store
 from schedulers.local.plan import blocked_by, has_lost_tasks, is_down, is_fresh
 from schedulers.local.values import ACTIVE, Job, JobSpec, LocalNode, Snapshot, Task
+from schedulers.specs import valid_specs
 
 T = TypeVar("T")
 
@@ -76,9 +77,10 @@ class Local(Scheduler):
 
     async def register(self, nodes: Sequence[NodeSpec]) -> Results:
         now = self._clock()
+        refused, valid = valid_specs(nodes)
 
         def change(db: sqlite3.Connection) -> dict[Hostname, NodeResult]:
-            return {spec.hostname: _register(db, spec, now) for spec in nodes}
+            return refused | {spec.hostname: _register(db, spec, now) for spec in valid}
 
         return await self._change(change)
 

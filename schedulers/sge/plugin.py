@@ -7,9 +7,8 @@ from typing import ClassVar, Self
 
 from pydantic import BaseModel
 
-from daemons.errors import ConfigError, InvalidValue, SchedulerUnavailable
+from daemons.errors import ConfigError, SchedulerUnavailable
 from daemons.model import FleetSpec, Hostname, JobDemand, JobId, Node, NodeSpec
-from daemons.names import parse_address, parse_fleet_name, parse_hostname, parse_word
 from schedulers.base import NodeResult, Outcome, Results, Scheduler
 from schedulers.commands import Commands, LocalCommands
 from schedulers.sge import render
@@ -19,6 +18,7 @@ from schedulers.sge.control import Qmaster
 from schedulers.sge.membership import ABSENT, DONE, Membership, World, is_member, joined, knows, left
 from schedulers.sge.nodes import Counting, Host, hosts_of, nodes_of
 from schedulers.sge.settings import SgeSettings
+from schedulers.specs import valid_specs
 
 _STANDS = NodeResult(outcome=Outcome.REFUSED, detail="that host stands for nodes to come: see the plugin's setting placeholder")
 _ALREADY = re.compile(r'Queue instance "[^"@]+@([^"]+)" is already in the specified state: disabled')
@@ -82,7 +82,7 @@ class Sge(Scheduler):
 
     async def register(self, nodes: Sequence[NodeSpec]) -> Results:
         """Host groups that are missing are made first: registering may come before anybody has advertised."""
-        results, nodes = _valid(nodes)
+        results, nodes = valid_specs(nodes)
         if not nodes:
             return results
         before = await self.membership.look()
@@ -149,28 +149,6 @@ class Sge(Scheduler):
     async def _hosts(self) -> dict[Hostname, Host]:
         cell = await self.qmaster.cell()
         return nodes_of(hosts_of(await self.qmaster.snapshot()), cell.members())
-
-
-def _valid(nodes: Sequence[NodeSpec]) -> tuple[dict[Hostname, NodeResult], list[NodeSpec]]:
-    """Refuse what must not reach a command line, and a second node of the same name: one name cannot have two addresses."""
-    results: dict[Hostname, NodeResult] = {}
-    valid: dict[Hostname, NodeSpec] = {}
-    for node in nodes:
-        try:
-            _check(node)
-        except InvalidValue as err:
-            results[node.hostname] = NodeResult(outcome=Outcome.REFUSED, detail=str(err))
-        else:
-            valid[node.hostname] = node
-    return results, list(valid.values())
-
-
-def _check(node: NodeSpec) -> None:
-    if parse_hostname(node.hostname) != node.hostname:
-        raise InvalidValue(f"{node.hostname!r:.80} is not a host name as schedulers have it")
-    parse_fleet_name(node.fleet)
-    parse_word(node.partition)
-    parse_address(node.address)
 
 
 def _is_placeholder(node: NodeSpec, world: World) -> bool:

@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 
 from pydantic import BaseModel
 
-from daemons.errors import ConfigError, InvalidValue
+from daemons.errors import ConfigError
 from daemons.model import FleetSpec, Hostname, JobDemand, JobId, Node, NodeSpec, NodeState
 from schedulers.base import NodeResult, Outcome, Results, Scheduler
 from schedulers.commands import Commands, LocalCommands
@@ -16,6 +16,7 @@ from schedulers.slurm.membership import DeclaredMembership, DynamicMembership, M
 from schedulers.slurm.parse import SlurmNode
 from schedulers.slurm.placeholders import Placeholders
 from schedulers.slurm.settings import Mode, SlurmSettings
+from schedulers.specs import valid_specs
 
 _DONE = NodeResult(outcome=Outcome.DONE)
 _ABSENT = NodeResult(outcome=Outcome.ABSENT)
@@ -70,7 +71,7 @@ class Slurm(Scheduler):
         return {name: running.get(name, frozenset()) for name in hostnames}
 
     async def register(self, nodes: Sequence[NodeSpec]) -> Results:
-        results, nodes = _valid(nodes)
+        results, nodes = valid_specs(nodes, lambda node: render.render_create(render.kind_of(node), [node]))
         if not nodes:
             return results
         await self.controller.check()
@@ -125,20 +126,6 @@ class Slurm(Scheduler):
 
     def _members(self, nodes: Mapping[Hostname, SlurmNode]) -> dict[Hostname, SlurmNode]:
         return {name: node for name, node in nodes.items() if self.membership.is_member(node)}
-
-
-def _valid(nodes: Sequence[NodeSpec]) -> tuple[dict[Hostname, NodeResult], list[NodeSpec]]:
-    """Refuse what must not reach a command line, and a second node of the same name: one name cannot have two addresses."""
-    results: dict[Hostname, NodeResult] = {}
-    valid: dict[Hostname, NodeSpec] = {}
-    for node in nodes:
-        try:
-            render.render_create(render.kind_of(node), [node])
-        except InvalidValue as err:
-            results[node.hostname] = NodeResult(outcome=Outcome.REFUSED, detail=str(err))
-        else:
-            valid[node.hostname] = node
-    return results, list(valid.values())
 
 
 def _occupied(node: SlurmNode | None, running: Mapping[Hostname, frozenset[JobId]]) -> bool:

@@ -9,11 +9,11 @@ from typing import ClassVar, Self
 
 from pydantic import BaseModel
 
-from daemons.errors import ConfigError, InvalidValue, SchedulerUnavailable
+from daemons.errors import ConfigError, SchedulerUnavailable
 from daemons.model import FleetSpec, Hostname, JobDemand, JobId, Node, NodeSpec
-from daemons.names import parse_address, parse_fleet_name, parse_hostname, parse_word
 from schedulers.base import DRAIN_MARK, NodeResult, Outcome, Results, Scheduler
 from schedulers.commands import Commands, LocalCommands
+from schedulers.specs import valid_specs
 from schedulers.torque.advertise import Advertisement
 from schedulers.torque.demand import has_arrays, parse_demand
 from schedulers.torque.nodes import (
@@ -94,7 +94,7 @@ class Torque(Scheduler):
         pbs_server keeps to itself at which address a node was created. One that is known, down and empty may be an earlier
         instance's, at another address: it is made anew. Any other that is known stays as it is.
         """
-        results, nodes = _valid(nodes)
+        results, nodes = valid_specs(nodes)
         if not nodes:
             return results
         rows = await self.server.nodes()
@@ -186,29 +186,6 @@ def render_attributes(node: NodeSpec) -> str:
 def properties_of(features: Collection[str], partition: str) -> frozenset[str]:
     """What a fleet's nodes have: its features, and its queue's name, for the queue's `resources_default.neednodes`."""
     return frozenset(features) | {partition}
-
-
-def _valid(nodes: Sequence[NodeSpec]) -> tuple[dict[Hostname, NodeResult], list[NodeSpec]]:
-    """Refuse what must not reach qmgr, and a second node of the same name."""
-    results: dict[Hostname, NodeResult] = {}
-    valid: dict[Hostname, NodeSpec] = {}
-    for node in nodes:
-        try:
-            _check(node)
-        except InvalidValue as err:
-            results[node.hostname] = NodeResult(outcome=Outcome.REFUSED, detail=str(err))
-        else:
-            valid[node.hostname] = node
-    return results, list(valid.values())
-
-
-def _check(node: NodeSpec) -> None:
-    if parse_hostname(node.hostname) != node.hostname:
-        raise InvalidValue(f"{node.hostname!r:.80} is not a host name as schedulers have it")
-    parse_fleet_name(node.fleet)
-    parse_address(node.address)
-    for word in (node.partition, *node.features):
-        parse_word(word)
 
 
 def _is_left_over(row: NodeRow) -> bool:
