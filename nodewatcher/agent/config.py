@@ -90,7 +90,7 @@ class AgentConfig:
     interval_s: float = setting(_number(0.1, 3600), default=10.0)  # between two readings
     notice_interval_s: float = setting(_number(0.1, 3600), default=5.0)  # between two looks for notices
     head_silent_s: float = setting(_number(0, _LONGEST_S), default=0.0)
-    idle_cpu_share: float = setting(_number(0, 1), default=0.05)  # from this share of busy CPU time the node is not idle
+    idle_cpu_share: float = setting(_number(0, 1), default=0.05)  # from this share of busy CPU time it is not idle; 1: never mind
     shutdown: tuple[str, ...] = setting(_argv, default=("/sbin/shutdown", "-h", "now"))
     log_level: str = setting(_text(r"debug|info|warning|error", "one of debug, info, warning, error"), default="info")
     imds: str = setting(_URL, default="http://169.254.169.254")

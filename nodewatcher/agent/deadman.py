@@ -12,7 +12,7 @@ class DeadMan:
     """
 
     silent_s: float  # 0: off
-    idle_cpu_share: float
+    idle_cpu_share: float  # 1: whatever the CPUs do
     head_at: float | None = None
     busy_at: float | None = None
 
@@ -25,7 +25,8 @@ class DeadMan:
             self.busy_at = now
 
     def is_busy(self, reading: HostReading) -> bool:
-        return bool(reading.steps or reading.sessions or reading.gpu_share) or reading.cpu_share >= self.idle_cpu_share
+        works = self.idle_cpu_share < 1 and reading.cpu_share >= self.idle_cpu_share
+        return bool(works or reading.steps or reading.sessions or reading.gpu_share)
 
     def is_due(self, now: float) -> bool:
         """The head has been silent, and the node idle, for all of the time."""

@@ -156,6 +156,12 @@ def test_a_silent_head_and_an_idle_node_for_all_of_the_time_end_it() -> None:
     assert one.is_due(100.0)
 
 
+def test_cpus_may_be_left_out_of_account() -> None:
+    rule = DeadMan(silent_s=100.0, idle_cpu_share=1.0)
+    assert not rule.is_busy(HostReading(cpu_share=1.0))
+    assert rule.is_busy(HostReading(cpu_share=0.0, steps=1))
+
+
 @pytest.mark.parametrize(
     "busy",
     [HostReading(steps=1), HostReading(sessions=1), HostReading(cpu_share=0.05), HostReading(gpu_share=0.01), None],

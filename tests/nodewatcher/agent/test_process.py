@@ -1,5 +1,6 @@
 """The agent as a process of its own, among the emulated AWS with its metadata service and a real Mosquitto."""
 
+import contextlib
 import json
 import os
 import signal
@@ -133,21 +134,22 @@ def cloud() -> Iterator[tuple[SandboxAws, Stack, InstanceId]]:
 def site(cloud: tuple[SandboxAws, Stack, InstanceId], tmp_path: Path) -> Iterator[Site]:
     if find_mosquitto() is None:
         skip_or_fail("no real Mosquitto: it is not installed")
-    broker = Mosquitto(directory=tmp_path / "broker")
-    broker.start()
-    ear = Ear(broker.port)
     aws, stack, instance_id = cloud
-    one = Site(aws, stack, instance_id, broker, ear, tmp_path)
-    one.messages()  # what Auto Scaling said of the launch, or an earlier agent
-    client("dynamodb", endpoint_url=aws.endpoint_url, region=stack.region).delete_item(
-        TableName=stack.table, Key={"instanceId": {"S": instance_id}}
-    )
-    yield one
-    for agent in one.agents:
-        agent.kill()
-        agent.wait()
-    ear.close()
-    broker.stop()
+    with contextlib.ExitStack() as after:
+        broker = Mosquitto(directory=tmp_path / "broker")
+        after.callback(broker.stop)
+        broker.start()
+        ear = Ear(broker.port)
+        after.callback(ear.close)
+        one = Site(aws, stack, instance_id, broker, ear, tmp_path)
+        one.messages()  # what Auto Scaling said of the launch, or an earlier agent
+        client("dynamodb", endpoint_url=aws.endpoint_url, region=stack.region).delete_item(
+            TableName=stack.table, Key={"instanceId": {"S": instance_id}}
+        )
+        yield one
+        for agent in one.agents:
+            agent.kill()
+            agent.wait()
 
 
 def has_more(ear: Ear, count: int) -> None:
