@@ -145,11 +145,11 @@ class Bench(ABC):
         await until(is_so, what=f"job {job} is {state}")
 
 
-async def until(look: Callable[[], Awaitable[T]], *, what: str, deadline_s: float = DEADLINE_S) -> T:
+async def until(look: Callable[[], Awaitable[T]], *, what: str) -> T:
     """What `look` says once it says anything true; fails with `what` if it does not in time."""
     loop = asyncio.get_running_loop()
-    give_up_at = loop.time() + deadline_s
+    give_up_at = loop.time() + DEADLINE_S
     while not (seen := await look()):
-        assert loop.time() < give_up_at, f"not within {deadline_s:g} s: {what}"
+        assert loop.time() < give_up_at, f"not within {DEADLINE_S:g} s: {what}"
         await asyncio.sleep(_EVERY_S)
     return seen
