@@ -4,7 +4,7 @@ import asyncio
 
 from daemons.model import Hostname, NodeState
 from schedulers.base import DRAIN_MARK, Outcome
-from schedulers.contract.bench import Bench, JobAsk, JobState
+from schedulers.contract.bench import Bench, JobAsk, JobState, until
 
 NOBODY = Hostname("headnode-nobody")
 RACES = 5
@@ -33,9 +33,12 @@ class DrainContract:
             assert (await bench.plugin.drain([name], reason="idle"))[name].outcome is Outcome.DONE
         for _ in range(2):
             assert (await bench.plugin.resume([name]))[name].outcome is Outcome.DONE
-        (node,) = await bench.plugin.nodes()
-        assert node.is_idle
-        assert not node.drained_by_us
+
+        async def is_idle() -> bool:
+            (node,) = await bench.plugin.nodes()
+            return node.is_idle and not node.drained_by_us
+
+        await until(is_idle, what="the node is idle again")
 
     async def test_a_job_that_runs_goes_on_where_it_is_drained(self, bench: Bench) -> None:
         (name,) = await bench.joins(1)
