@@ -91,6 +91,7 @@ def scheduler_values() -> dict[str, str]:
         "flush_finish_sec": "1",
         "schedd_job_info": "true",
         "job_load_adjustments": "NONE",
+        "weight_priority": "4.000000",  # more than jobs' slots, so that a user's word counts
     }
 
 

@@ -10,7 +10,7 @@ from schedulers.contract.bench import Bench, Capability, JobAsk, JobState, until
 KINDS = [
     (JobAsk(), ()),
     (JobAsk(cpus=2), ()),
-    (JobAsk(nodes=3, cpus=2), (Capability.MULTI_NODE,)),
+    (JobAsk(nodes=3), (Capability.MULTI_NODE,)),
     (JobAsk(memory_mib=500), (Capability.MEMORY,)),
     (JobAsk(gpus=1), (Capability.GPUS,)),
     (JobAsk(exclusive=True), (Capability.EXCLUSIVE,)),
