@@ -24,7 +24,7 @@ class SgeBench(Bench):
 
     def __init__(self, inner: sge.Bench) -> None:
         self.inner, self.cluster = inner, inner.cluster
-        settings = SgeSettings.model_validate({**inner.cluster.settings, "timeout_s": 3.0})
+        settings = SgeSettings.model_validate({**inner.cluster.settings, "timeout_s": 5.0})
         self._plugin = Sge.open(settings, cluster="test", fleets=inner.fleets)
         self._instances: dict[Hostname, EmulatedInstance] = {}
         self._machines = [inner.launch(number) for number in range(1, _MACHINES + 1)]

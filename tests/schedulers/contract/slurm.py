@@ -28,7 +28,7 @@ class SlurmBench(Bench):
 
     def __init__(self, inner: slurm.Bench) -> None:
         self.inner, self.cluster = inner, inner.cluster
-        settings = SlurmSettings.model_validate({**inner.cluster.settings, "timeout_s": 3.0})
+        settings = SlurmSettings.model_validate({**inner.cluster.settings, "timeout_s": 5.0})
         self._plugin = Slurm.open(settings, cluster="test", fleets=inner.fleets)
         self._instances: dict[Hostname, EmulatedInstance] = {}
         self._machines = [inner.launch(number) for number in range(1, _MACHINES + 1)]
