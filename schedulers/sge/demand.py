@@ -1,9 +1,7 @@
 """Grid Engine's waiting jobs as demand: in order, arrays counted, those of one shape together. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby
-from operator import attrgetter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from daemons.errors import SchedulerUnavailable
 from daemons.model import BlockedBy, JobDemand, JobId
@@ -11,31 +9,10 @@ from schedulers.sge import amounts
 from schedulers.sge.asks import Site, parse_asks
 from schedulers.sge.details import Details, Verdicts
 from schedulers.sge.parse import Row, Snapshot
+from schedulers.waiting import Waiting, in_order
 
 _PRIORITY_STEPS = 100_000  # Grid Engine's priorities are numbers from 0 to 1 with five digits
 _SHOWN_TASKS_CHARS = 40
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """One row's worth of jobs: a shared shape, and what is the row's own."""
-
-    shape: JobDemand
-    job: JobId
-    count: int
-    priority: int
-    submitted_at: float
-    blocked_by: BlockedBy
-    reason: str
-
-    @property
-    def order(self) -> tuple[int, float]:
-        return (-self.priority, self.submitted_at)
-
-    @property
-    def likeness(self) -> tuple[int, BlockedBy, str]:
-        """Equal for neighbours that become one value; equal shapes are the same object."""
-        return (id(self.shape), self.blocked_by, self.reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,26 +45,12 @@ def parse_demand(snapshot: Snapshot, site: Site, details: Details) -> tuple[JobD
     shapes: dict[tuple[object, ...], JobDemand] = {}
     able = _able_tasks(snapshot, details)
     limits = _limits(snapshot, site, details)
-    waiting: list[_Waiting] = []
+    waiting: list[Waiting] = []
     for row in snapshot.waiting:
         if (shape := shapes.get(row.shape)) is None:
             shape = shapes[row.shape] = parse_asks(row, site)
         waiting += _waiting(row, shape, details, able, limits)
-    waiting.sort(key=attrgetter("order"))
-    return tuple(_merged(list(alike)) for _, alike in groupby(waiting, key=attrgetter("likeness")))
-
-
-def _merged(alike: Sequence[_Waiting]) -> JobDemand:
-    first = alike[0]
-    return replace(
-        first.shape,
-        jobs=tuple(dict.fromkeys(waiting.job for waiting in alike)),
-        count=sum(waiting.count for waiting in alike),
-        priority=first.priority,
-        submitted_at=first.submitted_at,
-        blocked_by=first.blocked_by,
-        reason=first.reason,
-    )
+    return in_order(waiting)
 
 
 def _able_tasks(snapshot: Snapshot, details: Details) -> dict[str, int]:
@@ -120,7 +83,7 @@ def _limits(snapshot: Snapshot, site: Site, details: Details) -> dict[tuple[str,
 
 def _waiting(
     row: Row, shape: JobDemand, details: Details, able: dict[str, int], limits: Mapping[tuple[str, tuple[object, ...]], str]
-) -> Iterable[_Waiting]:
+) -> Iterable[Waiting]:
     """One value, or two for an array of which only some tasks may run at once: the rest waits for the array, not for nodes."""
     try:
         tasks = amounts.count_tasks(row.tasks)
@@ -138,7 +101,7 @@ def _waiting(
     parts = ((may, blocked_by, reason), (tasks - may, BlockedBy.ARRAY_LIMIT, throttled))
     priority = round(row.priority * _PRIORITY_STEPS)
     return [
-        _Waiting(shape, _shown(row), count, priority, row.submitted_at, blocked, because)
+        Waiting(shape, _shown(row), count, priority, row.submitted_at, blocked, because)
         for count, blocked, because in parts
         if count
     ]

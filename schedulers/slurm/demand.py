@@ -1,14 +1,13 @@
 """Slurm's waiting jobs as demand: in order, arrays counted, those of one shape together. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import groupby
-from operator import attrgetter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from daemons.errors import SchedulerUnavailable
 from daemons.model import BlockedBy, Hostname, JobDemand, JobId
 from schedulers.slurm.asks import parse_asks
 from schedulers.slurm.rows import NOT_GIVEN, Row, parse_array
+from schedulers.waiting import Waiting, in_order
 
 _SHOWN_ID_CHARS = 60
 
@@ -23,28 +22,6 @@ class Details:
     nodes_max: Mapping[str, int] = field(default_factory=dict)  # most nodes asked for, by job id; absent: nobody set one
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """One line's worth of jobs: a shared shape, and what is the line's own."""
-
-    shape: JobDemand
-    job: JobId
-    count: int
-    priority: int
-    submitted_at: float
-    blocked_by: BlockedBy
-    excluded: frozenset[Hostname]
-
-    @property
-    def order(self) -> tuple[int, float]:
-        return (-self.priority, self.submitted_at)
-
-    @property
-    def likeness(self) -> tuple[int, BlockedBy, frozenset[Hostname]]:
-        """Equal for neighbours that become one value; equal shapes are the same object."""
-        return (id(self.shape), self.blocked_by, self.excluded)
-
-
 def parse_demand(rows: Iterable[Row], details: Details) -> tuple[JobDemand, ...]:
     """Every waiting job, highest priority first, oldest first among equals.
 
@@ -52,30 +29,16 @@ def parse_demand(rows: Iterable[Row], details: Details) -> tuple[JobDemand, ...]
     Raises SchedulerUnavailable for a row that cannot be read.
     """
     shapes: dict[tuple[tuple[str, ...], int | None], JobDemand] = {}
-    waiting: list[_Waiting] = []
+    waiting: list[Waiting] = []
     for row in rows:
         key = (row.shape, details.nodes_max.get(row.job_id))
         if (shape := shapes.get(key)) is None:
             shape = shapes[key] = parse_asks(row, key[1])
         waiting += _waiting(row, shape, details)
-    waiting.sort(key=attrgetter("order"))
-    return tuple(_merged(list(alike)) for _, alike in groupby(waiting, key=attrgetter("likeness")))
+    return in_order(waiting)
 
 
-def _merged(alike: Sequence[_Waiting]) -> JobDemand:
-    first = alike[0]
-    return replace(
-        first.shape,
-        jobs=tuple(waiting.job for waiting in alike),
-        count=sum(waiting.count for waiting in alike),
-        priority=first.priority,
-        submitted_at=first.submitted_at,
-        blocked_by=first.blocked_by,
-        excluded=first.excluded,
-    )
-
-
-def _waiting(row: Row, shape: JobDemand, details: Details) -> Iterable[_Waiting]:
+def _waiting(row: Row, shape: JobDemand, details: Details) -> Iterable[Waiting]:
     """One value, or two for an array of which only some tasks may run at once: the rest waits for the array, not for nodes."""
     is_array = row.tasks_of_array not in NOT_GIVEN and "[" in row.job  # else a job, or a single task that was requeued
     try:
@@ -95,7 +58,9 @@ def _waiting(row: Row, shape: JobDemand, details: Details) -> Iterable[_Waiting]
     parts = ((able, blocked_by), (tasks - able, BlockedBy.ARRAY_LIMIT))
     excluded = details.excluded.get(row.job, frozenset())
     return [
-        _Waiting(shape, _shown(row.job), count, priority, submitted_at, blocked, excluded) for count, blocked in parts if count
+        Waiting(shape, _shown(row.job), count, priority, submitted_at, blocked, shape.reason, excluded)
+        for count, blocked in parts
+        if count
     ]
 
 

@@ -1,38 +1,14 @@
 """Torque's waiting jobs as demand: in order, arrays counted, those of one shape together. Pure."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby
-from operator import attrgetter
 
 from daemons.model import BlockedBy, JobDemand, JobId
 from schedulers.torque.asks import parse_asks
 from schedulers.torque.parse import JobRow, Tasks, parse_range, task_indices
+from schedulers.waiting import Waiting, in_order
 
 _YOUNG_S = 60.0  # within this time of its submission an array may not have all of its tasks yet
 _LIMIT_WORDS = ("limit", "has reached", "maximum", "quota", "policy")
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """A shared shape, and what is the job's own."""
-
-    shape: JobDemand
-    job: JobId
-    count: int
-    priority: int
-    submitted_at: float
-    blocked_by: BlockedBy
-    reason: str
-
-    @property
-    def order(self) -> tuple[int, float]:
-        return (-self.priority, self.submitted_at)
-
-    @property
-    def likeness(self) -> tuple[int, BlockedBy, str]:
-        """Equal for neighbours that become one value; equal shapes are the same object."""
-        return (id(self.shape), self.blocked_by, self.reason)
 
 
 def has_arrays(rows: Sequence[JobRow]) -> bool:
@@ -48,7 +24,7 @@ def parse_demand(
     Neighbours in this order that ask for the same come as one value, with the priority of its first.
     """
     shapes: dict[tuple[object, ...], tuple[JobDemand, ...]] = {}
-    waiting: list[_Waiting] = []
+    waiting: list[Waiting] = []
     for row in rows:
         if row.state in "RESC" and not row.array:
             continue
@@ -56,24 +32,10 @@ def parse_demand(
         if (asked := shapes.get(key)) is None:
             asked = shapes[key] = parse_asks(row, properties=properties)
         waiting += _waiting(row, asked, tasks, now)
-    waiting.sort(key=attrgetter("order"))
-    return tuple(_merged(list(alike)) for _, alike in groupby(waiting, key=attrgetter("likeness")))
+    return in_order(waiting)
 
 
-def _merged(alike: Sequence[_Waiting]) -> JobDemand:
-    first = alike[0]
-    return replace(
-        first.shape,
-        jobs=tuple(dict.fromkeys(one.job for one in alike)),
-        count=sum(one.count for one in alike),
-        priority=first.priority,
-        submitted_at=first.submitted_at,
-        blocked_by=first.blocked_by,
-        reason=first.reason,
-    )
-
-
-def _waiting(row: JobRow, shapes: Sequence[JobDemand], tasks: Mapping[str, Tasks], now: float) -> list[_Waiting]:
+def _waiting(row: JobRow, shapes: Sequence[JobDemand], tasks: Mapping[str, Tasks], now: float) -> list[Waiting]:
     blocked_by, reason = _blocked_by(row, now)
     parts = [(1, blocked_by, reason)]
     if row.array:
@@ -82,7 +44,7 @@ def _waiting(row: JobRow, shapes: Sequence[JobDemand], tasks: Mapping[str, Tasks
         except ValueError as err:
             parts = [(1, BlockedBy.UNKNOWN, f"its array cannot be read: {err}")]
     return [
-        _Waiting(
+        Waiting(
             shape,
             JobId(row.job_id),
             count,

@@ -1,55 +1,26 @@
 """A real Grid Engine as the kit drives it, with qsub, qstat, qdel, qmod and qconf."""
 
 import asyncio
-import contextlib
-from collections.abc import Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from collections.abc import Collection
 
-from daemons.model import FleetSpec, Hostname, NodeSpec
-from sandbox.aws.values import EmulatedInstance
-from schedulers.base import Scheduler
-from schedulers.contract import Bench, Capability, JobAsk, JobState
+from daemons.model import Hostname
+from schedulers.contract import Capability, JobAsk, JobState
 from schedulers.sge import Sge, SgeSettings
+from tests.schedulers.contract.machines import MachineBench
 from tests.schedulers.sge import bench as sge
 
-_MACHINES = 3  # more nodes than these have names and addresses only
 
-
-class SgeBench(Bench):
+class SgeBench(MachineBench):
     """Machines are network namespaces with an execd each. Its fleet has no GPUs; the plugin's own tests have one that does."""
 
     capabilities = frozenset(Capability) - {Capability.GPUS}
     many = 100
 
     def __init__(self, inner: sge.Bench) -> None:
-        self.inner, self.cluster = inner, inner.cluster
+        self.cluster = inner.cluster
         settings = SgeSettings.model_validate({**inner.cluster.settings, "timeout_s": 5.0})
-        self._plugin = Sge.open(settings, cluster="test", fleets=inner.fleets)
-        self._instances: dict[Hostname, EmulatedInstance] = {}
-        self._machines = [inner.launch(number) for number in range(1, _MACHINES + 1)]
-
-    @property
-    def plugin(self) -> Scheduler:
-        return self._plugin
-
-    @property
-    def fleet(self) -> FleetSpec:
-        return sge.BATCH
-
-    def spec(self, number: int) -> NodeSpec:
-        if number > _MACHINES:
-            return sge.bare_specs(number)[-1]
-        instance = self._machines[number - 1]
-        spec = self.inner.spec(instance)
-        self._instances[spec.hostname] = instance
-        return spec
-
-    async def boot(self, *nodes: NodeSpec) -> None:
-        with ThreadPoolExecutor() as threads:
-            loop = asyncio.get_running_loop()
-            booting = [loop.run_in_executor(threads, self.cluster.boot, self._instances[node.hostname]) for node in nodes]
-            await asyncio.gather(*booting)
+        plugin = Sge.open(settings, cluster="test", fleets=inner.fleets)
+        super().__init__(inner.cluster, plugin, sge.BATCH, launch=inner.launch, spec_of=inner.spec, bare=sge.bare_specs)
 
     async def submit(self, ask: JobAsk) -> str:
         argv = ["-q", self.fleet.partition]
@@ -89,14 +60,3 @@ class SgeBench(Bench):
         snapshot = await asyncio.to_thread(self.cluster.snapshot)
         mine = [instance for instance in snapshot.instances if instance.host.partition(".")[0] == node]
         return bool(mine) and all("d" in instance.states for instance in mine)
-
-    @contextlib.contextmanager
-    def silence(self) -> Iterator[None]:
-        self.cluster.stop_controller()
-        try:
-            yield
-        finally:
-            self.cluster.start_controller()
-
-    def hang(self) -> AbstractContextManager[None]:
-        return self.cluster.frozen_controller()
