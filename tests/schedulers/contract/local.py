@@ -6,23 +6,15 @@ import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from daemons.model import FleetName, FleetSpec, Hostname, InstanceId, NodeSpec, Shape
-from schedulers.base import Scheduler
-from schedulers.contract import Bench, Capability, JobAsk, JobState
+from daemons.model import Hostname, NodeSpec, Shape
+from schedulers.contract import Capability, JobAsk, JobState
 from schedulers.local import Local, LocalSettings, engine, store
 from schedulers.local.values import ENDED, TaskState
+from tests.schedulers.contract.named import FLEET, NamedBench
 from tests.schedulers.local.conftest import Cluster
 
-FLEET = FleetSpec(
-    name=FleetName("batch"),
-    group="hpc-batch",
-    shape=Shape(cpus=4, memory_mib=8_000, gpus=2),
-    instance_type="g5.xlarge",
-    features=frozenset({"g5"}),
-)
 
-
-class LocalBench(Bench):
+class LocalBench(NamedBench):
     """Node daemons are real processes on this machine."""
 
     capabilities = frozenset(Capability) - {Capability.NAMED_NODES}
@@ -31,26 +23,7 @@ class LocalBench(Bench):
     def __init__(self, directory: Path, plugin: type[Local] = Local) -> None:
         self.cluster = Cluster(directory)
         settings = LocalSettings(file=self.cluster.file, busy_timeout_s=1.5)
-        self._plugin = plugin.open(settings, cluster="kit", fleets=[FLEET])
-
-    @property
-    def plugin(self) -> Scheduler:
-        return self._plugin
-
-    @property
-    def fleet(self) -> FleetSpec:
-        return FLEET
-
-    def spec(self, number: int) -> NodeSpec:
-        return NodeSpec(
-            instance_id=InstanceId(f"i-{number:017x}"),
-            hostname=Hostname(f"kit-{number}"),
-            address=f"10.0.{number // 250}.{number % 250 + 1}",
-            fleet=FLEET.name,
-            shape=FLEET.shape,
-            partition=FLEET.partition,
-            features=FLEET.features,
-        )
+        super().__init__(plugin.open(settings, cluster="kit", fleets=[FLEET]))
 
     async def boot(self, *nodes: NodeSpec) -> None:
         for node in nodes:

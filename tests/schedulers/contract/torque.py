@@ -7,23 +7,14 @@ from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from daemons.model import FleetName, FleetSpec, Hostname, InstanceId, NodeSpec, Shape
+from daemons.model import Hostname, NodeSpec
 from sandbox.torque import FakeTorque
-from schedulers.base import Scheduler
-from schedulers.contract import Bench, Capability, JobAsk, JobState
+from schedulers.contract import Capability, JobAsk, JobState
 from schedulers.torque import Torque, TorqueSettings
-
-FLEET = FleetSpec(
-    name=FleetName("batch"),
-    group="hpc-batch",
-    shape=Shape(cpus=4, memory_mib=8_000, gpus=2),
-    instance_type="g5.xlarge",
-    partition="batch",
-    features=frozenset({"g5"}),
-)
+from tests.schedulers.contract.named import FLEET, NamedBench
 
 
-class TorqueBench(Bench):
+class TorqueBench(NamedBench):
     """It keeps no addresses; the rest it has."""
 
     capabilities = frozenset(Capability) - {Capability.ADDRESSES}
@@ -32,26 +23,7 @@ class TorqueBench(Bench):
         self.fake = FakeTorque(directory=directory / "torque")
         self.fake.start()
         settings = TorqueSettings(bin=self.fake.bin, api_timeout_s=2, most_nodes=10)
-        self._plugin = plugin.open(settings, cluster="kit", fleets=[FLEET])
-
-    @property
-    def plugin(self) -> Scheduler:
-        return self._plugin
-
-    @property
-    def fleet(self) -> FleetSpec:
-        return FLEET
-
-    def spec(self, number: int) -> NodeSpec:
-        return NodeSpec(
-            instance_id=InstanceId(f"i-{number:017x}"),
-            hostname=Hostname(f"kit-{number}"),
-            address=f"10.0.{number // 250}.{number % 250 + 1}",
-            fleet=FLEET.name,
-            shape=FLEET.shape,
-            partition=FLEET.partition,
-            features=FLEET.features,
-        )
+        super().__init__(plugin.open(settings, cluster="kit", fleets=[FLEET]))
 
     async def boot(self, *nodes: NodeSpec) -> None:
         self.fake.boot(*(node.hostname for node in nodes))
