@@ -35,6 +35,25 @@ class NodeResult:
 Results = Mapping[Hostname, NodeResult]
 
 
+class Capability(StrEnum):
+    """What a scheduler can do. What it lacks its plugin declares; `schedulers.contract` leaves that out and says so."""
+
+    ARRAYS = "arrays"
+    ARRAY_THROTTLE = "array-throttle"  # so many tasks at once
+    MULTI_NODE = "multi-node"
+    MEMORY = "memory"  # a job's memory is counted
+    GPUS = "gpus"
+    EXCLUSIVE = "exclusive"
+    FEATURES = "features"
+    PRIORITIES = "priorities"
+    HOLDS = "holds"
+    DEPENDENCIES = "dependencies"
+    LATER_START = "later-start"
+    NAMED_NODES = "named-nodes"
+    REQUEUE = "requeue"  # a lost node's jobs wait again
+    ADDRESSES = "addresses"  # it tells at which address it knows a node
+
+
 class Scheduler(ABC):
     """One scheduler, as headnode needs it.
 
@@ -47,6 +66,7 @@ class Scheduler(ABC):
 
     name: ClassVar[str]
     resolves_names: ClassVar[bool] = False  # must a host name be in DNS before `register` mentions it?
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability)
     Settings: ClassVar[type[BaseModel]]  # the plugin's own part of the configuration; refuses unknown keys
 
     @classmethod

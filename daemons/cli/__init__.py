@@ -12,6 +12,7 @@ from daemons.cli.explain import app as explain_app
 from daemons.cli.local import app as local_app
 from daemons.cli.mqtt import app as mqtt_app
 from daemons.cli.nodes import hold, nodes, release
+from daemons.cli.plugins import app as plugins_app
 from daemons.cli.poke import poke_command
 from daemons.cli.queue import app as queue_app
 from daemons.cli.replay import replay_command
@@ -30,6 +31,7 @@ app.add_typer(local_app, name="local")
 app.add_typer(queue_app, name="queue")
 app.add_typer(explain_app, name="explain")
 app.add_typer(mqtt_app, name="mqtt")
+app.add_typer(plugins_app, name="plugins")
 app.command()(demo)
 app.command()(resync)
 app.command("poke")(poke_command)

@@ -5,6 +5,7 @@ import contextlib
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import PurePath
 
 import psutil
 
@@ -13,6 +14,7 @@ from daemons.metrics import HostReading
 _SMI = ("nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits")
 _SMI_TIMEOUT_S = 5.0
 _STEPS = ("slurmstepd", "sge_shepherd")  # one for each step or job that runs here
+_KEEPER = ("slurmstepd", "infinity")
 _MOM = "pbs_mom"  # whose children are jobs
 
 
@@ -49,12 +51,25 @@ class Host:
 
 def count_steps() -> int:
     """The job steps that run here, by their supervisors' names."""
-    return steps_among(process.info for process in psutil.process_iter(["pid", "ppid", "name"]))
+    return steps_among(_described())
+
+
+def _described() -> Iterable[Mapping[str, object]]:
+    """The command line of supervisors only: reading everyone's takes longer than all the rest."""
+    for process in psutil.process_iter(["pid", "ppid", "name"]):
+        words: tuple[str, ...] = ()
+        if str(process.info["name"] or "").startswith(_STEPS):
+            with contextlib.suppress(psutil.Error):
+                words = tuple(PurePath(word).name for word in process.cmdline())
+        yield {**process.info, "cmdline": words}
 
 
 def steps_among(processes: Iterable[Mapping[str, object]]) -> int:
-    """Of processes as psutil describes them. What ended meanwhile has no name."""
-    known = list(processes)
+    """Of processes as psutil describes them. What ended meanwhile has no name.
+
+    `slurmstepd infinity` is no step: slurmd keeps one for as long as it runs, to hold its control group (cgroup v2).
+    """
+    known = [process for process in processes if process.get("cmdline") != _KEEPER]
     moms = {process["pid"] for process in known if process["name"] == _MOM}
     shepherds = sum(1 for process in known if str(process["name"] or "").startswith(_STEPS))
     return shepherds + sum(1 for process in known if process["ppid"] in moms)

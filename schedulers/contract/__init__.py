@@ -18,7 +18,8 @@ pytest.register_assert_rewrite(
     "schedulers.contract.silence",
 )
 
-from schedulers.contract.bench import Bench, Capability, JobAsk, JobState, until  # noqa: E402  after the rewriting is asked for
+from schedulers.base import Capability  # noqa: E402  after the rewriting is asked for
+from schedulers.contract.bench import Bench, JobAsk, JobState, until  # noqa: E402
 from schedulers.contract.drains import DrainContract  # noqa: E402
 from schedulers.contract.jobs import JobContract  # noqa: E402
 from schedulers.contract.membership import MembershipContract  # noqa: E402

@@ -9,31 +9,12 @@ from enum import StrEnum
 from typing import TypeVar
 
 from daemons.model import FleetSpec, Hostname, NodeSpec
-from schedulers.base import Scheduler
+from schedulers.base import Capability, Scheduler
 
 DEADLINE_S = 60.0
 _EVERY_S = 0.05
 
 T = TypeVar("T")
-
-
-class Capability(StrEnum):
-    """What a scheduler can do. What it lacks is declared; the kit then tests that the plugin does not pretend otherwise."""
-
-    ARRAYS = "arrays"
-    ARRAY_THROTTLE = "array-throttle"  # so many tasks at once
-    MULTI_NODE = "multi-node"
-    MEMORY = "memory"  # a job's memory is counted
-    GPUS = "gpus"
-    EXCLUSIVE = "exclusive"
-    FEATURES = "features"
-    PRIORITIES = "priorities"
-    HOLDS = "holds"
-    DEPENDENCIES = "dependencies"
-    LATER_START = "later-start"
-    NAMED_NODES = "named-nodes"
-    REQUEUE = "requeue"  # a lost node's jobs wait again
-    ADDRESSES = "addresses"  # it tells at which address it knows a node
 
 
 class JobState(StrEnum):
@@ -64,7 +45,7 @@ class JobAsk:
 class Bench(ABC):
     """One empty cluster and a plugin for it. The kit calls nothing else."""
 
-    capabilities: frozenset[Capability] = frozenset(Capability)
+    lacking: frozenset[Capability] = frozenset()  # what this site lacks, though the plugin could
     hangs: Collection[str] = (  # the plugin's methods that a server which hangs keeps waiting
         *("demand", "nodes", "jobs_on", "register", "deregister", "drain", "resume", "advertise"),
     )
@@ -120,6 +101,10 @@ class Bench(ABC):
     @abstractmethod
     def hang(self) -> AbstractContextManager[None]:
         """There is a server, and it does not answer."""
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return self.plugin.capabilities - self.lacking
 
     def can(self, *needed: Capability) -> bool:
         return self.capabilities >= set(needed)

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import pytest
 
 from daemons.model import BlockedBy, Hostname, JobDemand, NodeState
-from schedulers.contract.bench import Bench, Capability, JobAsk, JobState, until
+from schedulers.base import Capability
+from schedulers.contract.bench import Bench, JobAsk, JobState, until
 
 KINDS = [
     (JobAsk(), ()),

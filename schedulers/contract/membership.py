@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from daemons.model import Hostname, NodeState
-from schedulers.base import Outcome
-from schedulers.contract.bench import Bench, Capability, JobAsk, JobState
+from schedulers.base import Capability, Outcome
+from schedulers.contract.bench import Bench, JobAsk, JobState
 
 ABSENT = Hostname("headnode-nobody")
 HOSTILE = ["n1 state=down", "n1;reboot", "-f", "n1\nquit", "../n1", "$(reboot)", "n1,n2", "*", "", "a" * 300]

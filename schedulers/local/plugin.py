@@ -24,7 +24,7 @@ from daemons.model import (
     NodeState,
     Shape,
 )
-from schedulers.base import DRAIN_MARK, NodeResult, Outcome, Results, Scheduler
+from schedulers.base import DRAIN_MARK, Capability, NodeResult, Outcome, Results, Scheduler
 from schedulers.local import engine, store
 from schedulers.local.plan import blocked_by, has_lost_tasks, is_down, is_fresh
 from schedulers.local.values import ACTIVE, Job, JobSpec, LocalNode, Snapshot, Task
@@ -48,6 +48,7 @@ class Local(Scheduler):
     """Every call is one transaction in a thread: it is done whole or not at all, and the event loop goes on meanwhile."""
 
     name: ClassVar[str] = "local"
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability) - {Capability.NAMED_NODES}
     Settings: ClassVar[type[BaseModel]] = LocalSettings
 
     def __init__(self, settings: LocalSettings, *, clock: Callable[[], float]) -> None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from daemons.errors import ConfigError, SchedulerUnavailable
 from daemons.model import FleetSpec, Hostname, JobDemand, JobId, Node, NodeSpec
-from schedulers.base import DRAIN_MARK, NodeResult, Outcome, Results, Scheduler
+from schedulers.base import DRAIN_MARK, Capability, NodeResult, Outcome, Results, Scheduler
 from schedulers.commands import Commands, LocalCommands
 from schedulers.specs import valid_specs
 from schedulers.torque.advertise import Advertisement
@@ -40,6 +40,7 @@ class Torque(Scheduler):
 
     name: ClassVar[str] = "torque"
     resolves_names: ClassVar[bool] = True  # pbs_server looks a node's name up when it is created, and keeps the address
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability) - {Capability.ADDRESSES}
     Settings: ClassVar[type[BaseModel]] = TorqueSettings
 
     server: Server

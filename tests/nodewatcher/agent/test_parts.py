@@ -130,6 +130,13 @@ def test_steps_are_counted_by_their_supervisors() -> None:
     assert steps_among([]) == 0
 
 
+def test_the_process_that_only_holds_slurms_control_group_is_no_step() -> None:
+    keeper = {"pid": 10, "ppid": 1, "name": "slurmstepd", "cmdline": ("slurmstepd", "infinity")}
+    step = {"pid": 11, "ppid": 1, "name": "slurmstepd", "cmdline": ("slurmstepd: [7.batch]",)}
+    assert steps_among([keeper]) == 0
+    assert steps_among([keeper, step]) == 1
+
+
 @pytest.mark.parametrize(
     ("text", "share"), [("0\n100\n35\n", 1.0), ("12\n", 0.12), ("[N/A]\n7\n", 0.07), ("", None), ("[Not Supported]\n", None)]
 )

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,15 @@ from tests.needs import skip_or_fail
 
 TOPICS = Topics("headnode", "hpc")
 DEADLINE_S = 30.0
+AGENT = ("-m", "nodewatcher.agent")
+# The agent where nobody is logged in and no job runs, whoever works on the machine that the tests run on.
+QUIET = """
+import sys
+from nodewatcher.agent import __main__, host
+host.count_steps = lambda: 0
+host.psutil.users = list
+sys.exit(__main__.main())
+"""
 ENV = {**os.environ, "AWS_ACCESS_KEY_ID": "sandbox", "AWS_SECRET_ACCESS_KEY": "sandbox"}
 
 
@@ -79,7 +88,7 @@ class Site:
     directory: Path
     agents: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def start(self, *, broker: bool = True, **settings: object) -> subprocess.Popen[bytes]:
+    def start(self, *, broker: bool = True, agent: Sequence[str] = AGENT, **settings: object) -> subprocess.Popen[bytes]:
         told: dict[str, object] = {"cluster": "hpc", "region": self.stack.region, "queue": self.stack.queue_url}
         told |= {"table": self.stack.table, "endpoint": self.aws.endpoint_url, "interval_s": 0.2, "notice_interval_s": 0.2}
         told |= {"imds": self.aws.imds_url(self.instance_id).rstrip("/")} | settings
@@ -88,11 +97,9 @@ class Site:
         config = self.directory / "agent.toml"
         config.write_text("\n".join(lines))
         with (self.directory / "agent.log").open("ab") as log:
-            agent = subprocess.Popen(
-                [sys.executable, "-m", "nodewatcher.agent", "--config", str(config)], stdout=log, stderr=log, env=ENV
-            )
-        self.agents.append(agent)
-        return agent
+            process = subprocess.Popen([sys.executable, *agent, "--config", str(config)], stdout=log, stderr=log, env=ENV)
+        self.agents.append(process)
+        return process
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -231,7 +238,7 @@ def test_a_metadata_token_that_runs_out_is_asked_for_again(site: Site) -> None:
 def test_a_node_that_nobody_leads_and_that_does_nothing_ends_itself(site: Site) -> None:
     mark = site.directory / "shut down"
     rule: dict[str, Any] = {"head_silent_s": 2.0, "idle_cpu_share": 1.0, "shutdown": ["/usr/bin/touch", str(mark)]}
-    agent = site.start(**rule)
+    agent = site.start(agent=("-c", QUIET), **rule)
     until(site.ear.readings, "a reading")
     for count in (4, 8, 12, 16, 20):
         site.ear.speak_as_head()
@@ -245,7 +252,7 @@ def test_a_node_that_nobody_leads_and_that_does_nothing_ends_itself(site: Site) 
 
 def test_a_head_that_was_never_heard_is_not_missed(site: Site) -> None:
     mark = site.directory / "shut down"
-    agent = site.start(head_silent_s=0.5, idle_cpu_share=1.0, shutdown=["/usr/bin/touch", str(mark)])
+    agent = site.start(agent=("-c", QUIET), head_silent_s=0.5, idle_cpu_share=1.0, shutdown=["/usr/bin/touch", str(mark)])
     until(lambda: len(site.ear.readings()) >= 8, "more than a second of readings")
     assert agent.poll() is None
     assert not mark.exists()

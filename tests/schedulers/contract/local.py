@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from daemons.model import Hostname, NodeSpec, Shape
-from schedulers.contract import Capability, JobAsk, JobState
+from schedulers.contract import JobAsk, JobState
 from schedulers.local import Local, LocalSettings, engine, store
 from schedulers.local.values import ENDED, TaskState
 from tests.schedulers.contract.named import FLEET, NamedBench
@@ -17,7 +17,6 @@ from tests.schedulers.local.conftest import Cluster
 class LocalBench(NamedBench):
     """Node daemons are real processes on this machine."""
 
-    capabilities = frozenset(Capability) - {Capability.NAMED_NODES}
     hangs = ("jobs_on", "register", "deregister", "drain", "resume", "advertise")  # readers of the file wait for nobody
 
     def __init__(self, directory: Path, plugin: type[Local] = Local) -> None:

@@ -13,7 +13,7 @@ from tests.schedulers.sge import bench as sge
 class SgeBench(MachineBench):
     """Machines are network namespaces with an execd each. Its fleet has no GPUs; the plugin's own tests have one that does."""
 
-    capabilities = frozenset(Capability) - {Capability.GPUS}
+    lacking = frozenset({Capability.GPUS})
     many = 100
 
     def __init__(self, inner: sge.Bench) -> None:

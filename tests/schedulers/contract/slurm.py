@@ -18,7 +18,7 @@ _WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT"})
 class SlurmBench(MachineBench):
     """Machines are network namespaces with a slurmd each. Its fleet has no GPUs; the plugin's own tests have one that does."""
 
-    capabilities = frozenset(Capability) - {Capability.GPUS}
+    lacking = frozenset({Capability.GPUS})
     many = 150
 
     def __init__(self, inner: slurm.Bench) -> None:

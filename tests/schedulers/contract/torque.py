@@ -9,15 +9,13 @@ from pathlib import Path
 
 from daemons.model import Hostname, NodeSpec
 from sandbox.torque import FakeTorque
-from schedulers.contract import Capability, JobAsk, JobState
+from schedulers.contract import JobAsk, JobState
 from schedulers.torque import Torque, TorqueSettings
 from tests.schedulers.contract.named import FLEET, NamedBench
 
 
 class TorqueBench(NamedBench):
     """It keeps no addresses; the rest it has."""
-
-    capabilities = frozenset(Capability) - {Capability.ADDRESSES}
 
     def __init__(self, directory: Path, plugin: type[Torque] = Torque) -> None:
         self.fake = FakeTorque(directory=directory / "torque")
