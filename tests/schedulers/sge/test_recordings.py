@@ -95,9 +95,7 @@ DETAILS = {  # how many tasks at once
     "61_unknown_job.qstat_j.xml": {},
 }
 # Text for people, other commands, cluster queues without hosts, and an answer of which `head` has left sixty lines.
-NO_ANSWERS = sorted(
-    name for name in FILES if name.endswith(".txt") or "qhost" in name or name.endswith(("_g_c.xml", "_g_d_head.xml"))
-)
+NO_ANSWERS = sorted(name for name in FILES if "qhost" in name or name.endswith((".txt", "_g_c.xml", "_g_d_head.xml")))
 
 
 def moment(snapshot: Snapshot) -> Moment:
