@@ -1,8 +1,8 @@
 """What reading 10,000 waiting jobs and registering 100 nodes cost beyond the scheduler's own commands.
 
-`python -m benchmarks.schedulers [--jobs N] [--json]`: a real Slurm and a real Grid Engine, one after the other, in namespaces of
-their own (root on Debian). Jobs are submitted one by one, of twenty shapes, by the schedulers' commands: that takes some minutes.
-Torque is emulated here, and the time of an emulated command says nothing.
+`python -m benchmarks.schedulers [--jobs N] [--only NAME] [--json]`: a real Slurm and a real Grid Engine, one after the other, in
+namespaces of their own (root on Debian). Jobs are submitted one by one, of twenty shapes, by the schedulers' commands: that takes
+some minutes. Torque is emulated here, and the time of an emulated command says nothing.
 """
 
 import argparse
@@ -177,10 +177,14 @@ def promises(rows: Sequence[dict[str, Any]]) -> Iterator[Promise]:
         yield Promise(what=f"{name}: commands to register {row['nodes']}", limit=5, measured=row["commands_to_register"])
 
 
+SITES = {"slurm": slurm_site, "sge": sge_site}
+
+
 def main() -> int:
     """Run it; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=10_000, metavar="N", help="waiting jobs (10000)")
+    parser.add_argument("--only", choices=sorted(SITES), help="this scheduler alone")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     world = enter_private_world()
@@ -188,7 +192,9 @@ def main() -> int:
         print(f"schedulers: cannot be measured here: {reason}", file=sys.stderr)
         return 1
     rows = []
-    for name, site in (("slurm", slurm_site), ("sge", sge_site)):
+    for name, site in SITES.items():
+        if arguments.only not in (None, name):
+            continue
         with tempfile.TemporaryDirectory(prefix="hn-", ignore_cleanup_errors=True) as directory:
             Path(directory).chmod(0o755)  # the qmaster is another user
             guard = start_guard(Path(directory), f"bench-{secrets.token_hex(8)}")

@@ -13,6 +13,7 @@ from schedulers.waiting import Waiting, in_order
 
 _PRIORITY_STEPS = 100_000  # Grid Engine's priorities are numbers from 0 to 1 with five digits
 _SHOWN_TASKS_CHARS = 40
+_NO_DETAILS = Details()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +26,7 @@ class Needed:
 
 
 def needed_details(snapshot: Snapshot) -> Needed:
-    free = [row for row in snapshot.waiting if _blocked_by(row, Details()) is BlockedBy.NOTHING]
+    free = [row for row in snapshot.waiting if _blocked_by(row, _NO_DETAILS) is BlockedBy.NOTHING]
     arrays = dict.fromkeys(row.job_id for row in free if row.tasks)
     return Needed(later=any(row.priority == 0 for row in free), verdicts=bool(free), details=tuple(arrays))
 

@@ -3,17 +3,21 @@
 Recorded from Grid Engine 8.1.9. What cannot be read raises SchedulerUnavailable; nothing is skipped or assumed.
 """
 
+import contextlib
+import functools
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
+from xml.parsers import expat
 
 from daemons.errors import SchedulerUnavailable
 from daemons.model import Hostname, JobId
 from schedulers.sge.amounts import parse_amount
 
+_NEEDED = ("JB_job_number", "JAT_prio", "state", "slots")
 _CHUNK_CHARS = 1 << 16  # a parser's call keeps other threads out: many short ones let them in between
 _NOT_XML = re.compile(r"[^\t\n\r\x20-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF]")
 
@@ -94,34 +98,103 @@ def first_label(host: str) -> Hostname:
 
 def parse_snapshot(text: str) -> Snapshot:
     """The answer of `qstat -f -r -xml`."""
-    root = parse_tree(text, "job_info", "qstat")
-    queues, jobs = root.find("queue_info"), root.find("job_info")
-    if queues is None or jobs is None:
-        raise SchedulerUnavailable(f"qstat wrote half an answer: {text[:200]!r}")
+    reader = _Reader()
     try:
+        with _readable(text, "qstat"):
+            root = reader.read(_chunks(text))
+        answer = _expected(root, "job_info", "qstat", text)
+        queues, jobs = answer.find("queue_info"), answer.find("job_info")
+        if queues is None or jobs is None:
+            raise SchedulerUnavailable(f"qstat wrote half an answer: {text[:200]!r}")
         return Snapshot(
             instances=tuple(_parse_instance(element) for element in queues.iterfind("Queue-List")),
-            waiting=tuple(_parse_row(element) for element in jobs.iterfind("job_list")),
+            waiting=tuple(reader.waiting),
         )
     except ValueError as err:
         raise SchedulerUnavailable(f"qstat wrote something that cannot be read: {err}") from err
 
 
+class _Reader:
+    """Makes a tree of what is said of hosts, and a row of each waiting job as soon as it is read: a tree of ten thousand jobs
+    would be 150,000 objects that the garbage collector visits again and again.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: list[Row] = []
+        self._tree = ET.TreeBuilder()
+        self._job: _Words | None = None
+        self._name = self._text = ""
+        self._parser = expat.ParserCreate()
+        self._parser.buffer_text = True
+        self._parser.StartElementHandler = self._tree.start
+        self._parser.EndElementHandler = self._end_of_hosts
+        self._parser.CharacterDataHandler = self._tree.data
+
+    def read(self, chunks: Iterable[str]) -> ET.Element:
+        """The root, without waiting jobs. Raises ExpatError, and ValueError for a job that cannot be read."""
+        for chunk in chunks:
+            self._parser.Parse(chunk)
+        self._parser.Parse("", True)
+        return self._tree.close()
+
+    def _end_of_hosts(self, tag: str) -> None:
+        self._tree.end(tag)
+        if tag == "queue_info":  # the jobs before this are those that run
+            self._parser.StartElementHandler = self._start
+            self._parser.EndElementHandler = self._end
+            self._parser.CharacterDataHandler = self._data
+
+    def _start(self, tag: str, attributes: dict[str, str]) -> None:
+        if self._job is not None:
+            self._name, self._text = attributes.get("name", ""), ""
+        elif tag == "job_list":
+            self._job = _Words()
+        else:
+            self._tree.start(tag, attributes)
+
+    def _data(self, text: str) -> None:
+        self._text = text
+
+    def _end(self, tag: str) -> None:
+        if self._job is None:
+            self._tree.end(tag)
+        elif tag == "job_list":
+            self.waiting.append(self._job.row())
+            self._job = None
+        else:
+            self._job.add(tag, self._name, self._text)
+
+
 def parse_tree(text: str, tag: str | None, command: str) -> ET.Element:
-    """The XML's root. Characters that no XML may hold, which a job's name could, are left out."""
+    """The XML's root; with `tag` only if that is what it is."""
     parser = ET.XMLParser()  # noqa: S314  the document is the qmaster's; expat bounds the expansion of entities
-    clean = _NOT_XML.sub("", text)
-    try:
-        for start in range(0, len(clean), _CHUNK_CHARS):
-            parser.feed(clean[start : start + _CHUNK_CHARS])
+    with _readable(text, command):
+        for chunk in _chunks(text):
+            parser.feed(chunk)
         root: ET.Element = parser.close()
-    except ET.ParseError as err:
+    return _expected(root, tag, command, text)
+
+
+def _chunks(text: str) -> Iterator[str]:
+    """Without characters that no XML may hold, which a job's name could."""
+    return (_NOT_XML.sub("", text[start : start + _CHUNK_CHARS]) for start in range(0, len(text), _CHUNK_CHARS))
+
+
+@contextlib.contextmanager
+def _readable(text: str, command: str) -> Iterator[None]:
+    try:
+        yield
+    except (ET.ParseError, expat.ExpatError) as err:
         raise SchedulerUnavailable(f"{command} wrote something else than XML ({err}): {text[:200]!r}") from err
-    if root.tag == "comunication_error":  # its own spelling; so for some seconds after the qmaster's start
+
+
+def _expected(root: ET.Element | None, tag: str | None, command: str, text: str) -> ET.Element:
+    if root is not None and root.tag == "comunication_error":  # its own spelling; so for some seconds after the qmaster's start
         words = "; ".join(text.strip() for text in root.itertext() if text.strip())
         raise SchedulerUnavailable(f"{command}: {words}", hint="see whether the qmaster's scheduler thread runs (`qconf -sss`)")
-    if tag is not None and root.tag != tag:
-        raise SchedulerUnavailable(f"{command} wrote {root.tag!r} where {tag!r} was due: {text[:200]!r}")
+    if root is None or tag not in (None, root.tag):
+        said = "nothing" if root is None else repr(root.tag)
+        raise SchedulerUnavailable(f"{command} wrote {said} where {tag!r} was due: {text[:200]!r}")
     return root
 
 
@@ -146,44 +219,67 @@ def _parse_instance(element: ET.Element) -> QueueInstance:
 
 
 def _parse_row(element: ET.Element) -> Row:
-    pe = element.find("requested_pe")
-    granted = element.find("granted_pe")
-    return Row(
-        job_id=_job_number(element),
-        tasks=(element.findtext("tasks") or "").strip(),
-        priority=float(_text(element, "JAT_prio")),
-        submitted_at=_time(element),
-        state=_text(element, "state"),
-        owner=(element.findtext("JB_owner") or "").strip(),
-        slots=int(_text(element, "slots")),
-        pe="" if pe is None else pe.get("name", ""),
-        pe_slots="" if pe is None else (pe.text or "").strip(),
-        granted_pe="" if granted is None else granted.get("name", ""),
-        requests=tuple(_pairs(element, "hard_request")),
-        defaults=tuple(_pairs(element, "def_hard_request")),
-        queues=_queues(element),
-        depends=element.find("predecessor_jobs") is not None or element.find("ad_predecessor_jobs") is not None,
-    )
+    job = _Words()
+    for child in element:
+        job.add(child.tag, child.get("name", ""), child.text or "")
+    return job.row()
 
 
-def _job_number(element: ET.Element) -> str:
-    number = _text(element, "JB_job_number")
-    if not (number.isascii() and number.isdecimal()):
-        raise ValueError(f"a job with number {number!r}")
-    return number
+class _Words:
+    """What one `job_list` says, element by element."""
+
+    __slots__ = ("defaults", "names", "queues", "requests", "texts")
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str] = {}
+        self.names: dict[str, str] = {}
+        self.requests: list[tuple[str, str]] = []
+        self.defaults: list[tuple[str, str]] = []
+        self.queues: list[str] = []
+
+    def add(self, tag: str, name: str, text: str) -> None:
+        if not name:
+            if tag == "hard_req_queue":
+                self.queues.append(text.strip())
+            else:
+                self.texts.setdefault(tag, text.strip())
+        elif tag == "hard_request":
+            self.requests.append((name, text.strip()))
+        elif tag == "def_hard_request":
+            self.defaults.append((name, text.strip()))
+        else:
+            self.texts.setdefault(tag, text.strip())
+            self.names.setdefault(tag, name)
+
+    def row(self) -> Row:
+        """Raises ValueError."""
+        texts, names = self.texts, self.names
+        if missing := [tag for tag in _NEEDED if not texts.get(tag)]:
+            raise ValueError(f"a job without {', '.join(missing)}")
+        number = texts["JB_job_number"]
+        if not (number.isascii() and number.isdecimal()):
+            raise ValueError(f"a job with number {number!r}")
+        return Row(
+            job_id=number,
+            tasks=texts.get("tasks", ""),
+            priority=float(texts["JAT_prio"]),
+            submitted_at=_time(texts.get("JB_submission_time") or texts.get("JAT_start_time", "")),
+            state=texts["state"],
+            owner=texts.get("JB_owner", ""),
+            slots=int(texts["slots"]),
+            pe=names.get("requested_pe", ""),
+            pe_slots=texts.get("requested_pe", ""),
+            granted_pe=names.get("granted_pe", ""),
+            requests=tuple(self.requests),
+            defaults=tuple(self.defaults),
+            queues=tuple(filter(None, self.queues)),
+            depends="predecessor_jobs" in texts or "ad_predecessor_jobs" in texts,
+        )
 
 
-def _queues(element: ET.Element) -> tuple[str, ...]:
-    return tuple(text for one in element.iterfind("hard_req_queue") if (text := (one.text or "").strip()))
-
-
-def _pairs(element: ET.Element, tag: str) -> Iterator[tuple[str, str]]:
-    return ((one.get("name", ""), (one.text or "").strip()) for one in element.iterfind(tag))
-
-
-def _time(element: ET.Element) -> float:
+@functools.lru_cache(maxsize=4096)  # many jobs are submitted in the same second
+def _time(text: str) -> float:
     """Grid Engine prints the head node's local time, which is this machine's."""
-    text = element.findtext("JB_submission_time") or _text(element, "JAT_start_time")
     return datetime.fromisoformat(text).timestamp()
 
 
