@@ -153,7 +153,7 @@ class _Reader:
             self._tree.start(tag, attributes)
 
     def _data(self, text: str) -> None:
-        self._text = text
+        self._text += text  # in pieces where a chunk ends
 
     def _end(self, tag: str) -> None:
         if self._job is None:

@@ -27,6 +27,14 @@ def test_a_recorded_snapshot_has_every_instance_and_every_job() -> None:
     assert node3.jobs[1].defaults == (("h_vmem", "512M"),)
 
 
+def test_an_answer_of_many_chunks_is_read_as_one() -> None:
+    snapshot = parse_snapshot(qstat(*(waiting_job(number=number + 1, slots=1 + number % 90) for number in range(3_000))))
+    assert [(row.job_id, row.slots, row.owner) for row in snapshot.waiting] == [
+        (str(number + 1), 1 + number % 90, "alice") for number in range(3_000)
+    ]
+    assert len({row.submitted_at for row in snapshot.waiting}) == 60
+
+
 def test_no_instance_and_no_job_is_an_empty_snapshot() -> None:
     snapshot = parse_snapshot(recording("00_zero_hosts_qstat_f.xml"))
     assert (snapshot.instances, snapshot.waiting) == ((), ())
