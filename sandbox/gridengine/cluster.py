@@ -11,7 +11,7 @@ from pathlib import Path
 from daemons.model import FleetSpec, JobId
 from daemons.names import parse_word
 from sandbox.aws.values import EmulatedInstance
-from sandbox.gridengine import conf, network
+from sandbox.gridengine import conf
 from sandbox.gridengine.head import Head
 from sandbox.gridengine.machines import Machines, Slot
 from sandbox.runtime import Placement
@@ -80,9 +80,9 @@ class GridEngineCluster:
         """Make the head and start the qmaster; back when it answers and has its queues, within two seconds. Raises OSError."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self.directory.chmod(0o755)  # the qmaster is another user
-        network.make_bridge()
+        conf.NETWORK.make_bridge()
         names = {slot.hostname: slot.address for slot in self._slots}
-        self.head.make({conf.HEAD: network.HEAD, **names, **self.bare_hosts})
+        self.head.make({conf.HEAD: conf.NETWORK.head, **names, **self.bare_hosts})
         self.head.start_qmaster()
         self._configure()
 
@@ -90,7 +90,7 @@ class GridEngineCluster:
         """End every process of the cluster, machines first. Repeatable; the directory stays, with its logs."""
         self._machines.kill_all()
         self.head.destroy()
-        network.remove_bridge()
+        conf.NETWORK.remove_bridge()
 
     def stop_controller(self) -> None:
         self.head.stop_qmaster()

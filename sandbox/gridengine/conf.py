@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.gridengine.host import BINARIES
+from sandbox.network import Network
 
 CELL = "headnode"
 HEAD = "head"
+NETWORK = Network(name="sge", head="10.80.0.1")
 PORTS = (6444, 6445)  # qmaster and execution daemons; the network is private
 MEMORY_DEFAULT = "100M"  # what a job is charged that asks for no memory
 ENVIRONMENTS: Mapping[str, str] = {  # parallel environments and their allocation rules

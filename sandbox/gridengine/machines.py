@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sandbox.aws.values import EmulatedInstance
-from sandbox.gridengine import network
-from sandbox.gridengine.conf import Layout
+from sandbox.gridengine.conf import NETWORK, Layout
 from sandbox.gridengine.head import Head
 from sandbox.gridengine.host import BINARIES
 
@@ -71,7 +70,7 @@ class Machines:
             if machine.killed.is_set():
                 return
             machine.has_namespace = True
-            network.make_namespace(machine.slot.index, machine.slot.address)
+            NETWORK.make_namespace(machine.slot.index, machine.slot.address)
         if self.announce is not None:
             self.announce(instance)
         if self._wait_for_registration(machine):
@@ -107,7 +106,7 @@ class Machines:
 
     def _start_node(self, slot: Slot) -> subprocess.Popen[bytes]:
         """With the head's /etc, in a network of its own, as the first process of a namespace: what it starts dies with it."""
-        enter = ["nsenter", f"--target={self.head.pid}", "--mount", f"--net={network.namespace(slot.index)}", "--"]
+        enter = ["nsenter", f"--target={self.head.pid}", "--mount", f"--net={NETWORK.namespace(slot.index)}", "--"]
         apart = ["unshare", "--uts", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]
         with (self.layout.directory / f"{slot.hostname}.start").open("ab") as said:
             return subprocess.Popen(
@@ -122,7 +121,7 @@ class Machines:
 
     def _destroy(self, machine: _Machine) -> None:
         if machine.has_namespace:
-            network.remove_namespace(machine.slot.index)
+            NETWORK.remove_namespace(machine.slot.index)
         if machine.process is not None:
             inside = _children(machine.process.pid)
             machine.process.kill()

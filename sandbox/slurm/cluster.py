@@ -15,8 +15,7 @@ from pathlib import Path
 from daemons.model import FleetSpec, JobId
 from sandbox.aws.values import EmulatedInstance
 from sandbox.runtime import Placement
-from sandbox.slurm import network
-from sandbox.slurm.conf import DeclaredNode, Layout, render_gres_conf, render_slurm_conf
+from sandbox.slurm.conf import NETWORK, DeclaredNode, Layout, render_gres_conf, render_slurm_conf
 from sandbox.slurm.host import daemon, find, free_ports
 from sandbox.slurm.machines import Machines, Slot, is_alive
 from sandbox.world import World
@@ -73,7 +72,7 @@ class SlurmCluster:
         """Start munged and slurmctld; back when slurmctld answers, within a second. Raises OSError with the log's last words."""
         self._write_files()
         if self.world.isolated:
-            network.make_bridge()
+            NETWORK.make_bridge()
         self._start_munged()
         self.start_controller()
 
@@ -83,7 +82,7 @@ class SlurmCluster:
         self.stop_controller(wait_s=0.3)  # nothing of it is needed again
         _end(self._pid("munged"), wait_s=3.0)
         if self.world.isolated:
-            network.remove_bridge()
+            NETWORK.remove_bridge()
 
     def start_controller(self) -> None:
         """Start slurmctld, with what it saved if it ran before."""
@@ -161,7 +160,7 @@ class SlurmCluster:
             directory=self.directory,
             host=socket.gethostname().partition(".")[0],
             user=getpass.getuser(),
-            controller=network.CONTROLLER if isolated else "127.0.0.1",
+            controller=NETWORK.head if isolated else "127.0.0.1",
             controller_port=ports[0],
             node_port=ports[1],
             fleets=tuple(self.fleets),

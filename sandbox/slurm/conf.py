@@ -6,7 +6,10 @@ from pathlib import Path
 
 from daemons.model import FleetSpec
 from daemons.names import parse_word
+from sandbox.network import Network
 from schedulers.slurm import render
+
+NETWORK = Network(name="slurm", head="10.77.0.1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

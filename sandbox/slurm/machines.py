@@ -12,8 +12,7 @@ from pathlib import Path
 
 from daemons.model import FleetSpec, Hostname
 from sandbox.aws.values import EmulatedInstance
-from sandbox.slurm import network
-from sandbox.slurm.conf import Layout
+from sandbox.slurm.conf import NETWORK, Layout
 from schedulers.slurm import render
 from schedulers.slurm.membership import DeclaredMembership
 from schedulers.slurm.parse import parse_nodes
@@ -75,7 +74,7 @@ class Machines:
                 if machine.killed.is_set():
                     return
                 machine.has_namespace = True
-                network.make_namespace(machine.slot.index, machine.slot.address)
+                NETWORK.make_namespace(machine.slot.index, machine.slot.address)
         if self.announce is not None:
             self.announce(instance)
         if self._wait_for_registration(machine):
@@ -132,7 +131,7 @@ class Machines:
         (self.layout.directory / "spool" / slot.hostname).mkdir(exist_ok=True)
         argv = [str(self.layout.directory / "bin" / "slurmd"), "-D", "-N", slot.hostname]
         if self.isolated:
-            inside = ["nsenter", f"--net={network.namespace(slot.index)}", "unshare", "--pid", "--fork", "--kill-child"]
+            inside = ["nsenter", f"--net={NETWORK.namespace(slot.index)}", "unshare", "--pid", "--fork", "--kill-child"]
             argv = [*inside, "--mount-proc", "--", *argv, "-Z", "--conf", " ".join(render.kind_of(fleet).words())]
         with (self.layout.directory / "log" / f"{slot.hostname}.start").open("ab") as said:
             return subprocess.Popen(
@@ -147,7 +146,7 @@ class Machines:
 
     def _destroy(self, machine: _Machine) -> None:
         if machine.has_namespace:
-            network.remove_namespace(machine.slot.index)
+            NETWORK.remove_namespace(machine.slot.index)
         if machine.process is not None:
             inside = _children(machine.process.pid) if self.isolated else []
             machine.process.kill()

@@ -102,15 +102,35 @@ class Cell:
     @property
     def our_groups(self) -> dict[str, tuple[str, ...]]:
         """The groups of fleets, whether or not those are still configured."""
-        return {name: hosts for name, hosts in self.groups.items() if name.startswith(GROUP_PREFIX)}
+        return {name: hosts for name, hosts in self.groups.items() if is_ours(name)}
 
     def members(self) -> dict[Hostname, FleetName]:
         """Every host in a group of ours, and the fleet that it is in."""
-        return {
-            first_label(host): FleetName(group.removeprefix(GROUP_PREFIX))
-            for group, hosts in self.our_groups.items()
-            for host in hosts
-        }
+        return members_of(self.groups)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rolls:
+    """Who is on which list: the hosts whose daemons the qmaster listens to, the names of all groups, and some of the groups."""
+
+    administrative: frozenset[Hostname]
+    names: frozenset[str]
+    groups: Mapping[str, tuple[str, ...]]
+
+
+def members_of(groups: Mapping[str, tuple[str, ...]]) -> dict[Hostname, FleetName]:
+    """Every host in a group of ours, and the fleet that it is in."""
+    return {
+        first_label(host): FleetName(group.removeprefix(GROUP_PREFIX))
+        for group, hosts in groups.items()
+        if is_ours(group)
+        for host in hosts
+    }
+
+
+def is_ours(group: str) -> bool:
+    """Is it a fleet's?"""
+    return group.startswith(GROUP_PREFIX)
 
 
 def group_name(fleet: str) -> str:
@@ -129,6 +149,22 @@ def parse_cell(text: str) -> Cell:
         )
     except (KeyError, ValueError) as err:
         raise SchedulerUnavailable(f"qconf wrote a configuration that cannot be read: {err!r}") from err
+
+
+def parse_rolls(text: str) -> Rolls:
+    """The answer of `qconf -sh -shgrpl -shgrp GROUP …`: hosts, names of groups, and then the groups."""
+    lines = text.split("\n")
+    lists = next((at for at, line in enumerate(lines) if line.startswith("group_name ")), len(lines))
+    head = [line.strip() for line in lines[:lists] if line.strip()]
+    hosts = [name for name in head if not name.startswith("@")]
+    if not hosts or any(" " in name for name in head):  # the qmaster's own host is always there
+        raise SchedulerUnavailable(f"qconf wrote lists of hosts that cannot be read: {text[:200]!r}")
+    try:
+        groups = {one["group_name"]: words(one["hostlist"]) for one in _objects("\n".join(lines[lists:]))}
+    except KeyError as err:
+        raise SchedulerUnavailable(f"qconf wrote a host group without {err}: {text[-200:]!r}") from err
+    names = frozenset(name for name in head if name.startswith("@"))
+    return Rolls(administrative=frozenset(map(first_label, hosts)), names=names, groups=groups)
 
 
 def words(text: str) -> tuple[str, ...]:

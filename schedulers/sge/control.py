@@ -13,7 +13,7 @@ from daemons.names import parse_hostname
 from schedulers.commands import Answer, Commands
 from schedulers.sge import demand, details, parse, render
 from schedulers.sge.asks import Site
-from schedulers.sge.cell import Cell, parse_cell
+from schedulers.sge.cell import Cell, Rolls, parse_cell, parse_rolls
 from schedulers.sge.settings import SgeSettings
 
 _JOBS_EACH = 1_000  # how many jobs one command names
@@ -28,6 +28,7 @@ _NO_ANSWER = (
     "act_qmaster",
     "can't resolve host name",  # of the qmaster; "hostname", in one word, is about a node
 )
+_NO_GROUP = re.compile(r'Host group "[^"]*" does not exist')
 _DENIED = re.compile(r'denied: "[^"]*" must be (?:manager|operator)|denied: host "[^"]*" is no (?:admin|submit) host')
 
 T = TypeVar("T")
@@ -85,6 +86,18 @@ class Qmaster:
             throttles |= found.throttles
             rules |= found.rules
         return details.Details(later=later, verdicts=verdicts, jobs=details.JobDetails(throttles=throttles, rules=rules))
+
+    async def rolls(self, groups: Sequence[str]) -> Rolls:
+        """One command. Groups that there are not are left out; raises SchedulerUnavailable if a listed one is missing."""
+        argv = render.show_rolls(groups)
+        answer = await self._run(argv)
+        self._judge(argv, answer)
+        if not answer.ok and not _NO_GROUP.search(answer.err):
+            raise SchedulerUnavailable(f"{_shown(argv)} failed with {answer.exit_code}: {answer.words}")
+        rolls = parse_rolls(answer.out)
+        if half := (rolls.names & set(groups)) - set(rolls.groups):
+            raise SchedulerUnavailable(f"{_shown(argv)} gave half an answer, without {', '.join(sorted(half))}")
+        return rolls
 
     async def hosts(self) -> Hosts:
         execution, administrative = [await self._read(("qconf", option)) for option in ("-sel", "-sh")]

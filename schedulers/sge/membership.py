@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from daemons.model import FleetName, Hostname, JobId, NodeSpec
 from schedulers.base import NodeResult, Outcome
 from schedulers.sge import render
-from schedulers.sge.cell import Cell, group_name
-from schedulers.sge.control import Hosts, Qmaster
+from schedulers.sge.cell import Cell, group_name, is_ours, members_of
+from schedulers.sge.control import Qmaster
 from schedulers.sge.nodes import Host, hosts_of
 from schedulers.sge.parse import first_label
 
@@ -24,18 +24,26 @@ _UNRESOLVABLE = re.compile(r"""(?:unable to resolve host|can't resolve hostname)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """All that says who is a member, read one after the other."""
+    """Who is a member, read one after the other."""
 
-    cell: Cell
+    groups: Mapping[str, tuple[str, ...]]  # hosts as Grid Engine prints them
     hosts: Mapping[Hostname, Host]
     members: Mapping[Hostname, FleetName]
-    known: Hosts
+    administrative: frozenset[Hostname]
 
     def printed(self, hostnames: Iterable[Hostname]) -> list[str]:
         """Grid Engine's own names of these hosts, which may have a domain: they are understood even when no longer resolved."""
-        known = {first_label(host): host for group in self.cell.groups.values() for host in group}
+        known = {first_label(host): host for group in self.groups.values() for host in group}
         known |= {name: host.printed for name, host in self.hosts.items()}
         return [known.get(name, name) for name in hostnames]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whole(World):
+    """All that could be left of a node, too."""
+
+    cell: Cell
+    execution: frozenset[Hostname]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,35 +52,50 @@ class Membership:
 
     qmaster: Qmaster
 
-    async def look(self) -> World:
+    async def glance(self, fleets: Iterable[str]) -> World:
+        """Two commands, where there are no groups of ours but these fleets'; otherwise all of `look`."""
+        asked = {group_name(fleet) for fleet in fleets}
+        rolls = await self.qmaster.rolls(sorted(asked))
+        if any(is_ours(name) for name in rolls.names - asked):
+            return await self.look()
+        hosts = hosts_of(await self.qmaster.snapshot())
+        members = members_of(rolls.groups)
+        return World(groups=rolls.groups, hosts=hosts, members=members, administrative=rolls.administrative)
+
+    async def look(self) -> Whole:
         """Five commands."""
         cell = await self.qmaster.cell()
         hosts = hosts_of(await self.qmaster.snapshot())
-        return World(cell=cell, hosts=hosts, members=cell.members(), known=await self.qmaster.hosts())
+        known = await self.qmaster.hosts()
+        return Whole(
+            groups=cell.groups,
+            hosts=hosts,
+            members=cell.members(),
+            administrative=known.administrative,
+            cell=cell,
+            execution=known.execution,
+        )
 
-    async def add(self, nodes: Sequence[NodeSpec]) -> tuple[str, World]:
+    async def add(self, nodes: Sequence[NodeSpec], fleets: Iterable[str]) -> tuple[str, World]:
         """Make them known. What Grid Engine complained about, and everything as it is afterwards.
 
         A queue instance that a former node of that name left disabled is enabled, and its note goes.
         """
         said: list[str] = []
         for some in render.batched(nodes):
-            names = [node.hostname for node in some]
-            said.append(await self.qmaster.change([render.render_admit(names, submit=self.qmaster.settings.submit_hosts)]))
-            admitted = (await self.qmaster.hosts()).administrative
-            for fleet, addresses in _by_fleet(node for node in some if node.hostname in admitted).items():
+            for fleet, addresses in _by_fleet(some).items():
                 said.append(await self._join(group_name(fleet), addresses))
-        after = await self.look()
+        after = await self.glance(fleets)
         if stale := after.printed(node.hostname for node in nodes if _is_left_over(after.hosts.get(node.hostname))):
             said.append(await self.qmaster.change([*render.render_enable(stale), *render.render_unnote(stale)]))
-            after = await self.look()
+            after = await self.glance(fleets)
         return "\n".join(said), after
 
     async def _join(self, group: str, addresses: dict[str, str]) -> str:
-        """One name that cannot be resolved keeps the whole batch out, and is named: the others are tried without it."""
+        """A name that cannot be resolved keeps a whole batch out of the group, and is named: the others are tried without it."""
         said: list[str] = []
         while addresses:
-            answer = await self.qmaster.change([render.render_join(group, addresses)])
+            answer = await self.qmaster.change([render.render_join(group, addresses, submit=self.qmaster.settings.submit_hosts)])
             said.append(answer)
             bad = {name for name in _UNRESOLVABLE.findall(answer) if name in addresses}
             if not bad:
@@ -80,7 +103,7 @@ class Membership:
             addresses = {name: address for name, address in addresses.items() if name not in bad}
         return "\n".join(said)
 
-    async def remove(self, hostnames: Collection[Hostname], before: World) -> tuple[str, World]:
+    async def remove(self, hostnames: Collection[Hostname], before: Whole) -> tuple[str, Whole]:
         """Make Grid Engine forget them. What runs there is requeued, or deleted if its owner forbade that."""
         if present := [name for name in hostnames if name in before.hosts]:
             await self.qmaster.change(render.render_disable(before.printed(present)))
@@ -104,7 +127,7 @@ class Membership:
         rows = (row for name in hostnames if name in hosts for one in hosts[name].instances for row in one.jobs)
         return list(dict.fromkeys(row.job for row in rows))
 
-    async def _leave(self, hostnames: Collection[Hostname], before: World) -> str:
+    async def _leave(self, hostnames: Collection[Hostname], before: Whole) -> str:
         said: list[str] = []
         for some in render.batched(hostnames):
             leaving = set(some)
@@ -119,7 +142,7 @@ def is_member(node: NodeSpec, world: World) -> bool:
     return (
         host is not None
         and world.members.get(node.hostname) == node.fleet
-        and node.hostname in world.known.administrative
+        and node.hostname in world.administrative
         and any(one.queue == node.partition and "o" not in one.states for one in host.instances)
         and host.address == node.address
     )
@@ -137,20 +160,20 @@ def joined(node: NodeSpec, world: World, said: str, *, busy: bool) -> NodeResult
     if node.hostname in _UNRESOLVABLE.findall(said):
         hint = "it is asked again later: the qmaster remembers for a while that a name did not resolve"
         return NodeResult(outcome=Outcome.UNKNOWN, detail=f"{because}; {hint}")
-    if group_name(node.fleet) not in world.cell.groups:
+    if group_name(node.fleet) not in world.groups:
         because = because or f"there is no host group {group_name(node.fleet)}"
     return NodeResult(outcome=Outcome.REFUSED, detail=because or "the qmaster did not add it and said nothing")
 
 
-def knows(hostname: Hostname, world: World) -> bool:
+def knows(hostname: Hostname, world: Whole) -> bool:
     """Does Grid Engine have anything of that node? A placeholder is no node."""
     host = world.hosts.get(hostname)
     if host is not None:
         return not host.is_placeholder
-    return hostname in world.members or hostname in world.known.execution or hostname in world.known.administrative
+    return hostname in world.members or hostname in world.execution or hostname in world.administrative
 
 
-def left(hostname: Hostname, world: World, said: str) -> NodeResult:
+def left(hostname: Hostname, world: Whole, said: str) -> NodeResult:
     """What became of a node that was to leave and had been there."""
     if not knows(hostname, world):
         return DONE

@@ -85,20 +85,21 @@ class Sge(Scheduler):
         results, nodes = valid_specs(nodes)
         if not nodes:
             return results
-        before = await self.membership.look()
+        fleets = {fleet.name for fleet in self.fleets} | {node.fleet for node in nodes}
+        before = await self.membership.glance(fleets)
         new = [node for node in nodes if not is_member(node, before)]
-        if any(group_name(node.fleet) not in before.cell.groups for node in new):
+        if any(group_name(node.fleet) not in before.groups for node in new):
             await self.advertise(self.fleets)
-            before = await self.membership.look()
+            before = await self.membership.glance(fleets)
         stands = {node.hostname for node in new if _is_placeholder(node, before)}
         results |= dict.fromkeys(stands, _STANDS)
         nodes, new = ([node for node in some if node.hostname not in stands] for some in (nodes, new))
         moved = [node.hostname for node in new if _is_another(node, before)]
         busy = {name for name in moved if before.hosts[name].is_busy}
         if gone := [name for name in moved if name not in busy]:
-            await self.membership.remove(gone, before)
+            await self.membership.remove(gone, await self.membership.look())
         new = [node for node in new if node.hostname not in busy]
-        said, after = await self.membership.add(new) if new else ("", before)
+        said, after = await self.membership.add(new, fleets) if new else ("", before)
         for node in nodes:
             is_new = any(node is one for one in new)
             results[node.hostname] = (

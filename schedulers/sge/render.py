@@ -15,7 +15,6 @@ Command = tuple[str, ...]
 T = TypeVar("T")
 
 SHOW_NAMES: Command = ("qconf", "-spl", "-shgrpl")
-SHOW_HOSTS: Command = ("qconf", "-sel", "-sh")
 SHOW_HEAD: Command = ("qconf", "-sss")
 SHOW_LATER: Command = ("qstat", "-s", "ha", "-u", "*", "-xml")
 SHOW_VERDICTS: Command = ("qstat", "-j", "-xml")
@@ -39,6 +38,11 @@ def show_cell(names: Iterable[str]) -> Command:
     return ("qconf", "-sc", "-sq", "*", *objects)
 
 
+def show_rolls(groups: Iterable[str]) -> Command:
+    """Hosts that the qmaster listens to, the names of all host groups, and these groups."""
+    return ("qconf", "-sh", "-shgrpl", *(word for group in groups for word in ("-shgrp", group)))
+
+
 def show_jobs(resources: Iterable[str], *, waiting: bool) -> Command:
     """Every queue instance with these complexes and what runs there, and the waiting jobs if wanted."""
     shown = ",".join(dict.fromkeys((ADDRESS, DRAIN_NOTE, *resources)))
@@ -49,17 +53,13 @@ def show_details(jobs: Sequence[str]) -> Command:
     return ("qstat", "-j", ",".join(jobs), "-xml")
 
 
-def render_admit(hosts: Sequence[str], *, submit: bool) -> Command:
-    """Make these hosts ones whose daemons the qmaster listens to."""
-    names = ",".join(hosts)
-    return ("qconf", "-ah", names, *(("-as", names) if submit else ()))
-
-
-def render_join(group: str, addresses: Mapping[str, str]) -> Command:
-    """Put hosts into a group, which gives them a queue instance, and write their addresses down. Nothing of it is done if the
-    qmaster cannot resolve one of the names.
+def render_join(group: str, addresses: Mapping[str, str], *, submit: bool) -> Command:
+    """Make these hosts ones whose daemons the qmaster listens to, put them into a group, which gives them a queue instance, and
+    write their addresses down. Nobody gets into the group if the qmaster cannot resolve one of the names.
     """
-    command = ["qconf", "-aattr", "hostgroup", "hostlist", " ".join(addresses), group]
+    names = ",".join(addresses)
+    command = ["qconf", "-ah", names, *(("-as", names) if submit else ())]
+    command += ["-aattr", "hostgroup", "hostlist", " ".join(addresses), group]
     for host, address in addresses.items():
         command += ["-mattr", "exechost", "complex_values", f"{ADDRESS}={address}", host]
     return tuple(command)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from sandbox import gridengine
 from sandbox.slurm import can_run
 from sandbox.world import World
 from tests.needs import skip_or_fail
@@ -121,6 +122,15 @@ def test_two_demos_side_by_side_on_a_real_slurm_and_a_third_after_them_keep_ever
         assert_kept(verdict(process), "slurm")
     assert_kept(verdict(demos.start("--scheduler", "slurm", "--json")), "slurm")
     assert demos.left_behind() == []
+
+
+@pytest.mark.sge
+def test_a_real_grid_engine_keeps_every_promise_twice_in_a_row(demos: Demos) -> None:
+    if reason := gridengine.can_run(World(isolated=os.geteuid() == 0, reason="not root")):
+        skip_or_fail(f"a real Grid Engine cannot run here: {reason}")
+    for _ in range(2):
+        assert_kept(verdict(demos.start("--scheduler", "sge", "--json")), "sge")
+        assert demos.left_behind() == []
 
 
 def test_the_local_scheduler_keeps_every_promise_without_root(demos: Demos) -> None:

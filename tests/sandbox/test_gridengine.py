@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.gridengine import GridEngineCluster, can_run, conf, network
+from sandbox.gridengine import GridEngineCluster, can_run, conf
 from sandbox.gridengine.head import Head
 from sandbox.guard import MARK, Guard, find_marked, start_guard
 from sandbox.world import World
@@ -44,8 +44,8 @@ def processes(word: str) -> list[str]:
 @pytest.mark.sge
 def test_the_machines_own_files_and_name_are_not_touched(sge_cluster: GridEngineCluster) -> None:
     inside = sge_cluster.head.inside("cat", "/etc/hosts")
-    assert network.HEAD in (sge_cluster.layout.etc / "hosts").read_text()
-    assert network.HEAD not in Path("/etc/hosts").read_text()
+    assert conf.NETWORK.head in (sge_cluster.layout.etc / "hosts").read_text()
+    assert conf.NETWORK.head not in Path("/etc/hosts").read_text()
     assert inside[:2] == ["nsenter", f"--target={sge_cluster.head.pid}"]
     assert not Path("/var/lib/gridengine/headnode").exists()
     assert not (sge_cluster.layout.etc / "shadow").exists()
@@ -112,8 +112,8 @@ async def test_killing_a_machine_ends_all_that_ran_there(sge_bench: Bench) -> No
     await until(sleeps, what="the job's processes run")
     sge_bench.cluster.kill(instance.instance_id)
     assert processes("613") == []
-    assert not Path("/run/netns/sge0").exists()
-    assert not Path("/sys/class/net/sge0").exists()
+    assert not Path("/run/netns/sge-n0").exists()
+    assert not Path("/sys/class/net/sge-n0").exists()
 
 
 @pytest.mark.sge
@@ -139,7 +139,7 @@ def test_nothing_is_left_of_a_head_that_nobody_ended(guard: Guard, world: World)
     cluster = GridEngineCluster(directory=guard.directory, fleets=(BATCH,), world=world, env=guard.env)
     guard.directory.chmod(0o755)
     head = Head(layout=cluster.layout, environment=cluster.environment())
-    head.make({conf.HEAD: network.HEAD})  # a second qmaster would want the first one's address
+    head.make({conf.HEAD: conf.NETWORK.head})  # a second qmaster would want the first one's address
     assert len(list(find_marked(guard.sandbox_id, guard.directory))) >= 1
     guard.close()
     assert list(find_marked(guard.sandbox_id, guard.directory)) == []

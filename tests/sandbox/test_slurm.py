@@ -173,7 +173,7 @@ async def test_killing_an_isolated_machine_ends_all_that_ran_there(bench: Bench)
     await until(sleeps, what="the job's processes run")
     bench.cluster.kill(instance.instance_id)
     assert processes("603") == []
-    assert not list(Path("/run/netns").glob("node0"))
+    assert not list(Path("/run/netns").glob("slurm-n0"))
     assert not Path("/sys/class/net/node0").exists()
 
 

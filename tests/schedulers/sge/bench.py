@@ -182,7 +182,7 @@ class Bench:
         self.cluster.run("qdel", "-f", "-u", "*")
         self.cluster.clear_machines()
         before = await self.sge.membership.look()
-        known = before.hosts.keys() | before.known.execution | before.known.administrative
+        known = before.hosts.keys() | before.execution | before.administrative
         await self.sge.deregister(sorted(known - {Hostname("head")}))
         self.cluster.run("qdel", "-f", "-u", "*")
         assert await self.sge.nodes() == ()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from daemons.errors import SchedulerUnavailable
 from schedulers.sge import amounts
-from schedulers.sge.cell import parse_cell, parse_values, words
+from schedulers.sge.cell import parse_cell, parse_rolls, parse_values, words
 from schedulers.sge.details import Verdicts, parse_job_details, parse_job_ids, parse_verdicts
 from schedulers.sge.parse import parse_snapshot, running_slots
 from tests.schedulers.sge.words import instance, qstat, recorded_cell, recording, request, waiting_job
@@ -198,3 +198,28 @@ def test_limits_are_seconds_or_infinite() -> None:
 @pytest.mark.parametrize(("text", "truth"), [("TRUE", True), ("true", True), ("1.000000", True), ("0", False), ("FALSE", False)])
 def test_truths(text: str, truth: bool) -> None:
     assert amounts.is_true(text) is truth
+
+
+ROLLS = """bare-1
+head.example.internal
+@headnode-batch
+@headnode-big
+@others
+group_name @headnode-batch
+hostlist head bare-1 bare-2
+group_name @headnode-big
+hostlist NONE
+"""
+
+
+def test_lists_of_hosts_and_groups() -> None:
+    rolls = parse_rolls(ROLLS)
+    assert rolls.administrative == {"bare-1", "head"}
+    assert rolls.names == {"@headnode-batch", "@headnode-big", "@others"}
+    assert rolls.groups == {"@headnode-batch": ("head", "bare-1", "bare-2"), "@headnode-big": ()}
+
+
+@pytest.mark.parametrize("text", ["", "@headnode-batch\n", "error: commlib error\n", "head\ngroup_name @headnode-batch\n"])
+def test_half_of_the_lists_is_no_answer(text: str) -> None:
+    with pytest.raises(SchedulerUnavailable):
+        parse_rolls(text)
