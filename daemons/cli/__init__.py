@@ -9,6 +9,7 @@ import typer
 from daemons.cli.config import app as config_app
 from daemons.cli.demo import demo
 from daemons.cli.explain import app as explain_app
+from daemons.cli.iam import app as iam_app
 from daemons.cli.local import app as local_app
 from daemons.cli.mqtt import app as mqtt_app
 from daemons.cli.nodes import hold, nodes, release
@@ -32,6 +33,7 @@ app.add_typer(queue_app, name="queue")
 app.add_typer(explain_app, name="explain")
 app.add_typer(mqtt_app, name="mqtt")
 app.add_typer(plugins_app, name="plugins")
+app.add_typer(iam_app, name="iam")
 app.command()(demo)
 app.command()(resync)
 app.command("poke")(poke_command)

@@ -1,0 +1,187 @@
+"""What headnode may do in an account, made of the calls that it really makes. Pure.
+
+Each call of `daemons.aws` is here with the IAM action that it needs and what that action can be granted on (from AWS's Service
+Authorization Reference); tests/daemons/aws/test_permissions.py holds the list against the code.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from daemons.config import Config
+from daemons.model import Launch
+
+_GROUP_TAG = "ec2:ResourceTag/aws:autoscaling:groupName"  # Auto Scaling puts it on each of its instances; nobody else can
+
+
+class Role(StrEnum):
+    """Whose policy it is: the head node's, the compute nodes', or the resource's own."""
+
+    HEAD = "head"
+    COMPUTE = "compute"
+    QUEUE = "queue"
+    TOPIC = "topic"
+
+
+class Scope(StrEnum):
+    """What an action can be granted on."""
+
+    QUEUE = "queue"
+    TABLE = "table"
+    GROUPS = "groups"
+    INSTANCES = "instances"
+    ZONE = "zone"
+    CHANGES = "changes"
+    ANY = "any"  # the action knows no resources
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One operation of AWS's API, the action it needs, and whether this configuration ever leads to it."""
+
+    operation: str
+    action: str
+    scope: Scope
+    agent: bool = False  # compute nodes make it too
+
+    def is_made(self, config: Config) -> bool:
+        if self.operation == "get_queue_url":
+            return "://" not in config.queue
+        if self.operation == "launch_instances":
+            return any(fleet.launch is Launch.LAUNCH_INSTANCES for fleet in config.fleets)
+        if self.scope in (Scope.ZONE, Scope.CHANGES):
+            return config.dns is not None
+        if self.operation == "list_hosted_zones_by_name":
+            return config.dns is not None and not config.dns.zone_id
+        return True
+
+
+def _call(operation: str, action: str, scope: Scope, *, agent: bool = False) -> Call:
+    return Call(operation=operation, action=action, scope=scope, agent=agent)
+
+
+CALLS = (
+    _call("receive_message", "sqs:ReceiveMessage", Scope.QUEUE),
+    _call("delete_message_batch", "sqs:DeleteMessage", Scope.QUEUE),
+    _call("change_message_visibility_batch", "sqs:ChangeMessageVisibility", Scope.QUEUE),
+    _call("send_message", "sqs:SendMessage", Scope.QUEUE, agent=True),
+    _call("get_queue_url", "sqs:GetQueueUrl", Scope.QUEUE, agent=True),
+    _call("scan", "dynamodb:Scan", Scope.TABLE),
+    _call("batch_get_item", "dynamodb:BatchGetItem", Scope.TABLE, agent=True),
+    _call("put_item", "dynamodb:PutItem", Scope.TABLE),
+    _call("transact_write_items", "dynamodb:PutItem", Scope.TABLE),  # of puts alone
+    _call("set_desired_capacity", "autoscaling:SetDesiredCapacity", Scope.GROUPS),
+    _call("launch_instances", "autoscaling:LaunchInstances", Scope.GROUPS),
+    _call("terminate_instance_in_auto_scaling_group", "autoscaling:TerminateInstanceInAutoScalingGroup", Scope.GROUPS),
+    _call("complete_lifecycle_action", "autoscaling:CompleteLifecycleAction", Scope.GROUPS),
+    _call("record_lifecycle_action_heartbeat", "autoscaling:RecordLifecycleActionHeartbeat", Scope.GROUPS),
+    _call("describe_auto_scaling_groups", "autoscaling:DescribeAutoScalingGroups", Scope.ANY),
+    _call("describe_auto_scaling_instances", "autoscaling:DescribeAutoScalingInstances", Scope.ANY),
+    _call("describe_scaling_activities", "autoscaling:DescribeScalingActivities", Scope.ANY),
+    _call("describe_instances", "ec2:DescribeInstances", Scope.ANY),
+    _call("describe_instance_status", "ec2:DescribeInstanceStatus", Scope.ANY),
+    _call("get_console_output", "ec2:GetConsoleOutput", Scope.INSTANCES),
+    _call("change_resource_record_sets", "route53:ChangeResourceRecordSets", Scope.ZONE),
+    _call("list_resource_record_sets", "route53:ListResourceRecordSets", Scope.ZONE),
+    _call("get_hosted_zone", "route53:GetHostedZone", Scope.ZONE),
+    _call("get_change", "route53:GetChange", Scope.CHANGES),
+    _call("list_hosted_zones_by_name", "route53:ListHostedZonesByName", Scope.ANY),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """Where the cluster is. `number` has twelve digits; `partition` is `aws`, `aws-cn`, …"""
+
+    number: str
+    partition: str = "aws"
+
+
+def render_policy(role: Role, config: Config, account: Account) -> str:
+    """The policy as JSON, for this cluster's resources alone."""
+    makers = {Role.QUEUE: _queue_policy, Role.TOPIC: _topic_policy}
+    if role in makers:
+        statements = list(makers[role](config, account))
+    else:
+        calls = [call for call in CALLS if call.is_made(config) and (role is Role.HEAD or call.agent)]
+        statements = list(_statements(calls, config, account))
+    return json.dumps({"Version": "2012-10-17", "Statement": statements}, indent=2)
+
+
+def _statements(calls: Sequence[Call], config: Config, account: Account) -> Iterator[dict[str, Any]]:
+    for scope in Scope:
+        if actions := sorted({call.action for call in calls if call.scope is scope}):
+            statement: dict[str, Any] = {"Sid": f"Headnode{scope.capitalize()}", "Effect": "Allow", "Action": actions}
+            statement["Resource"] = _resources(scope, config, account)
+            if scope is Scope.INSTANCES:
+                statement["Condition"] = {"StringEquals": {_GROUP_TAG: sorted({fleet.group for fleet in config.fleets})}}
+            yield statement
+
+
+def _resources(scope: Scope, config: Config, account: Account) -> list[str]:
+    def arn(service: str, resource: str) -> str:
+        return f"arn:{account.partition}:{service}:{config.region}:{account.number}:{resource}"
+
+    made: Mapping[Scope, list[str]] = {
+        Scope.QUEUE: [_queue_arn(config, account)],
+        Scope.TABLE: [arn("dynamodb", f"table/{config.table}")],
+        Scope.GROUPS: [
+            arn("autoscaling", f"autoScalingGroup:*:autoScalingGroupName/{group}")
+            for group in sorted({fleet.group for fleet in config.fleets})
+        ],
+        Scope.INSTANCES: [arn("ec2", "instance/*")],
+        Scope.ZONE: [f"arn:{account.partition}:route53:::hostedzone/{(config.dns and config.dns.zone_id) or '*'}"],
+        Scope.CHANGES: [f"arn:{account.partition}:route53:::change/*"],
+        Scope.ANY: ["*"],
+    }
+    return made[scope]
+
+
+def _queue_arn(config: Config, account: Account) -> str:
+    name = config.queue.rstrip("/").rpartition("/")[2]
+    return f"arn:{account.partition}:sqs:{config.region}:{account.number}:{name}"
+
+
+def _queue_policy(config: Config, account: Account) -> Iterator[dict[str, Any]]:
+    """Who may send: this account's topics and EventBridge rules. Its roles need no word here: their own policies count."""
+    senders = (("Topics", "sns.amazonaws.com", "sns"), ("Rules", "events.amazonaws.com", "events"))
+    for sid, service, owner in senders:
+        yield {
+            "Sid": f"Headnode{sid}",
+            "Effect": "Allow",
+            "Principal": {"Service": service},
+            "Action": "sqs:SendMessage",
+            "Resource": _queue_arn(config, account),
+            "Condition": {
+                "StringEquals": {"aws:SourceAccount": account.number},
+                "ArnLike": {"aws:SourceArn": f"arn:{account.partition}:{owner}:{config.region}:{account.number}:*"},
+            },
+        }
+    yield _only_encrypted("sqs:*", _queue_arn(config, account))
+
+
+def _topic_policy(config: Config, account: Account) -> Iterator[dict[str, Any]]:
+    """Who may publish to the topic that the groups notify: this account's Auto Scaling."""
+    topics = f"arn:{account.partition}:sns:{config.region}:{account.number}:*"
+    yield {
+        "Sid": "HeadnodeAutoScaling",
+        "Effect": "Allow",
+        "Principal": {"Service": "autoscaling.amazonaws.com"},
+        "Action": "sns:Publish",
+        "Resource": topics,
+        "Condition": {"StringEquals": {"aws:SourceAccount": account.number}},
+    }
+    yield _only_encrypted("sns:Publish", topics)
+
+
+def _only_encrypted(action: str, resource: str) -> dict[str, Any]:
+    return {
+        "Sid": "HeadnodeOnlyEncrypted",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": action,
+        "Resource": resource,
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }

@@ -1,0 +1,55 @@
+"""`headnode iam`: what this cluster's roles, queue and topic need to be allowed, and nothing else."""
+
+import re
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import botocore.session
+import typer
+from botocore.exceptions import UnknownRegionError
+
+from daemons.aws.permissions import Account, Role, render_policy
+from daemons.cli.common import ConfigOption, read_config
+from daemons.config import Config
+from daemons.errors import ConfigError
+
+app = typer.Typer(help="Policies of least privilege, made of the calls that headnode really makes.", no_args_is_help=True)
+
+_ACCOUNT = re.compile(r"[0-9]{12}")
+
+
+@app.callback()
+def iam() -> None:
+    """Keeps `render` a command of its own, so that others may come."""
+
+
+@app.command()
+def render(
+    role: Annotated[
+        Role, typer.Option(help="head: the head node's role; compute: the nodes'; queue, topic: the resource's own policy.")
+    ] = Role.HEAD,
+    account: Annotated[
+        str, typer.Option(metavar="NUMBER", help="The account, twelve digits; else from the queue's URL in the configuration.")
+    ] = "",
+    config: ConfigOption = None,
+) -> None:
+    """Print a policy for this cluster's resources as JSON, for `aws iam put-role-policy` and its like."""
+    chosen = read_config(config)
+    typer.echo(render_policy(role, chosen, Account(number=_account(account, chosen), partition=_partition(chosen.region))))
+    if role is Role.HEAD and chosen.dns is not None and not chosen.dns.zone_id:
+        typer.echo("# the zone is configured by name, so every zone is allowed: dns.zone_id would narrow it", err=True)
+
+
+def _account(given: str, config: Config) -> str:
+    known = given or urlsplit(config.queue).path.strip("/").partition("/")[0] if "://" in config.queue else given
+    if _ACCOUNT.fullmatch(known) is None:
+        came = f"{known!r} is none" if known else "the configuration names none"
+        raise ConfigError(f"an account has twelve digits, and {came}", hint="give it with --account")
+    return known
+
+
+def _partition(region: str) -> str:
+    try:
+        return str(botocore.session.Session().get_partition_for_region(region))
+    except UnknownRegionError as err:
+        raise ConfigError(f"nobody knows which partition region {region} is in", hint="correct the region") from err

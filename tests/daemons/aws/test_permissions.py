@@ -1,0 +1,137 @@
+"""What is granted is what is called: by the code, and for this configuration alone."""
+
+import ast
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import daemons.aws
+import nodewatcher.agent.announce
+from daemons.aws.permissions import CALLS
+from daemons.cli import app
+from daemons.errors import ConfigError
+
+SOURCES = sorted(Path(next(iter(daemons.aws.__path__))).glob("*.py"))
+HEAD = """
+cluster = "hpc"
+region = "{region}"
+queue = "{queue}"
+table = "hpc-instances"
+[scheduler]
+name = "local"
+settings = {{ file = "/var/lib/local.db" }}
+{dns}
+[[fleet]]
+name = "batch"
+group = "hpc-batch"
+instance_type = "c5.large"
+cpus = 2
+launch = "{launch}"
+[[fleet]]
+name = "gpu"
+group = "hpc-gpu"
+instance_type = "g5.xlarge"
+cpus = 4
+"""
+URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/hpc-events"
+
+
+def called(path: Path) -> Iterator[str]:
+    """Every method of something named `client` that a file calls or hands on."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "client":
+            yield node.attr
+
+
+def test_every_call_of_the_code_is_listed_and_no_other() -> None:
+    assert len(SOURCES) > 5
+    assert {operation for path in SOURCES for operation in called(path)} == {call.operation for call in CALLS}
+
+
+def test_the_agents_calls_are_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its announcement uses the queue and the table, and of those what follows from the two methods that it calls."""
+    text = Path(nodewatcher.agent.announce.__file__).read_text()
+    uses = {name for name in ("DynamoRows", "SqsQueue", "AutoScalingGroups", "Ec2Places", "Route53Zone") if f"{name}(" in text}
+    assert uses == {"DynamoRows", "SqsQueue"}
+    assert ".get([instance_id])" in text
+    assert ".send(body)" in text
+    assert {call.operation for call in CALLS if call.agent} == {"batch_get_item", "send_message", "get_queue_url"}
+
+
+def policy(tmp_path: Path, *words: str, **settings: str) -> dict[str, Any]:
+    values = {"region": "eu-west-1", "queue": URL, "dns": "", "launch": "desired-capacity"} | settings
+    path = tmp_path / "headnode.toml"
+    path.write_text(HEAD.format(**values))
+    result = CliRunner().invoke(app, ["iam", "render", "--config", str(path), *words])
+    if result.exception:
+        raise result.exception
+    told: dict[str, Any] = json.loads(result.stdout)
+    assert told["Version"] == "2012-10-17"
+    return {statement["Sid"]: statement for statement in told["Statement"]}
+
+
+def actions(statements: dict[str, Any]) -> set[str]:
+    return {action for statement in statements.values() for action in statement["Action"]}
+
+
+def test_the_head_may_what_it_does_to_what_is_its_own(tmp_path: Path) -> None:
+    statements = policy(tmp_path)
+    assert statements["HeadnodeQueue"]["Resource"] == ["arn:aws:sqs:eu-west-1:123456789012:hpc-events"]
+    assert statements["HeadnodeTable"]["Resource"] == ["arn:aws:dynamodb:eu-west-1:123456789012:table/hpc-instances"]
+    assert statements["HeadnodeGroups"]["Resource"] == [
+        f"arn:aws:autoscaling:eu-west-1:123456789012:autoScalingGroup:*:autoScalingGroupName/hpc-{name}"
+        for name in ("batch", "gpu")
+    ]
+    assert statements["HeadnodeInstances"]["Condition"] == {
+        "StringEquals": {"ec2:ResourceTag/aws:autoscaling:groupName": ["hpc-batch", "hpc-gpu"]}
+    }
+    for action in statements["HeadnodeAny"]["Action"]:
+        assert ":Describe" in action, "only looking is allowed everywhere"
+    assert all(statement["Effect"] == "Allow" for statement in statements.values())
+
+
+def test_what_a_configuration_never_does_is_not_allowed(tmp_path: Path) -> None:
+    few = actions(policy(tmp_path))
+    assert not {action for action in few if action.startswith("route53:")}
+    assert not {"autoscaling:LaunchInstances", "sqs:GetQueueUrl"} & few
+    many = policy(
+        tmp_path, "--account", "123456789012", queue="hpc-events", launch="launch-instances", dns='[dns]\nzone = "hpc.internal"'
+    )
+    assert actions(many) == {call.action for call in CALLS}
+
+
+def test_a_zone_by_its_id_is_the_only_one(tmp_path: Path) -> None:
+    statements = policy(tmp_path, dns='[dns]\nzone_id = "Z0123456789ABCDEFGHIJ"')
+    assert statements["HeadnodeZone"]["Resource"] == ["arn:aws:route53:::hostedzone/Z0123456789ABCDEFGHIJ"]
+    assert "route53:ListHostedZonesByName" not in actions(statements)
+
+
+def test_a_node_may_say_that_it_is_ready_and_look_whether_it_is_known(tmp_path: Path) -> None:
+    assert actions(policy(tmp_path, "--role", "compute")) == {"sqs:SendMessage", "dynamodb:BatchGetItem"}
+
+
+@pytest.mark.parametrize(("region", "partition"), [("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")])
+def test_partitions(region: str, partition: str, tmp_path: Path) -> None:
+    statements = policy(tmp_path, region=region)
+    assert statements["HeadnodeQueue"]["Resource"] == [f"arn:{partition}:sqs:{region}:123456789012:hpc-events"]
+
+
+@pytest.mark.parametrize("role", ["queue", "topic"])
+def test_a_resource_admits_this_account_and_no_other(role: str, tmp_path: Path) -> None:
+    statements = policy(tmp_path, "--role", role)
+    allowed = [statement for statement in statements.values() if statement["Effect"] == "Allow"]
+    assert allowed
+    for statement in allowed:
+        assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": "123456789012"}
+        assert set(statement["Principal"]) == {"Service"}
+    assert statements["HeadnodeOnlyEncrypted"]["Effect"] == "Deny"
+
+
+@pytest.mark.parametrize("words", [(), ("--account", "12"), ("--account", "12345678901x")])
+def test_an_account_has_twelve_digits(words: tuple[str, ...], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="twelve digits"):
+        policy(tmp_path, *words, queue="hpc-events")
