@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import random
 import signal
 from collections.abc import Awaitable, Callable
@@ -9,6 +10,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from daemons.errors import HeadnodeError
+from daemons.notify import Progress, progress_of
 from daemons.wake import Wakeups
 
 log = structlog.get_logger()
@@ -44,27 +46,34 @@ async def run_every(
     *,
     jitter: Callable[[], float] = random.random,
     wakeups: Wakeups | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Run `cycle` every `period_s` until `stop`. A transient error is logged and backed off from; any other ends the service.
 
     With `period_s` 0 the cycle itself waits (a long poll); failures are still backed off from, starting at one second. Wake-ups
-    shorten the period, and never the wait after a failure.
+    shorten the period, and never the wait after a failure. `progress` hears of every cycle; the manager that started this
+    process unless told.
     """
-    failures = 0
-    while not stop.is_set():
-        try:
-            await cycle()
-        except HeadnodeError as err:
-            if not err.transient:
-                raise
-            failures += 1
-            wait_s = back_off_s(failures, period_s=period_s or 1.0, jitter=jitter())
-            log.warning("cycle.failed", failures=failures, next_try_s=round(wait_s, 1), **err.to_event())
-            await sleep_unless(stop, wait_s)
-        else:
-            failures = 0
-            if wakeups is not None:
-                if words := await wakeups.wait(period_s, stop):
-                    log.debug("service.woken", by=list(words))
-            elif period_s:
-                await sleep_unless(stop, period_s)
+    failures, cycles = 0, 0
+    told = progress or progress_of(os.environ)
+    async with told.watched():
+        while not stop.is_set():
+            told.begins()
+            try:
+                await cycle()
+            except HeadnodeError as err:
+                if not err.transient:
+                    raise
+                failures += 1
+                wait_s = back_off_s(failures, period_s=period_s or 1.0, jitter=jitter())
+                log.warning("cycle.failed", failures=failures, next_try_s=round(wait_s, 1), **err.to_event())
+                told.fails(f"{failures} cycles in a row failed, tried again in {wait_s:.0f} s: {err}")
+                await sleep_unless(stop, wait_s)
+            else:
+                failures, cycles = 0, cycles + 1
+                told.ends(f"{cycles} cycles, the last one went well")
+                if wakeups is not None:
+                    if words := await wakeups.wait(period_s, stop):
+                        log.debug("service.woken", by=list(words))
+                elif period_s:
+                    await sleep_unless(stop, period_s)
