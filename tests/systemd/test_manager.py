@@ -1,0 +1,225 @@
+"""The units under a real systemd: they start, become ready, are restarted, and stop. AWS is emulated, the scheduler local."""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.aws.server import SandboxAws
+from sandbox.aws.stack import GroupSpec, Stack, StackSpec, client, create_stack
+from sandbox.aws.values import EmulatedInstance
+from sandbox.aws.world import Timing
+from sandbox.systemd import Bind, Manager, can_run, python_inside
+from schedulers.local import store
+from tests.needs import skip_or_fail
+
+ROOT = Path(__file__).parents[2]
+SERVICES = ("sqswatcher", "jobwatcher", "nodewatcher")
+DEADLINE_S = 60.0
+NODES = 30
+CONFIG = """
+cluster = "hpc"
+region = "{region}"
+queue = "{queue}"
+table = "{table}"
+[endpoints]
+default = "{endpoint}"
+[scheduler]
+name = "local"
+settings = {{ file = "/srv/local/local.db" }}
+[[fleet]]
+name = "batch"
+group = "{group}"
+instance_type = "c5.large"
+cpus = 2
+[jobwatcher]
+interval_s = 0.5
+[nodewatcher]
+interval_s = 0.5
+[sqswatcher]
+wait_s = 1
+"""
+# What the site of a test needs besides; the emulated AWS takes any credentials, and the local scheduler is a file.
+DROP_IN = """
+[Service]
+Environment=AWS_ACCESS_KEY_ID=sandbox AWS_SECRET_ACCESS_KEY=sandbox AWS_EC2_METADATA_DISABLED=true
+StandardOutput=append:/var/log/{name}.log
+StandardError=inherit
+ReadWritePaths=/srv/local
+WatchdogSec=3
+TimeoutAbortSec=1
+RestartSec=100ms
+"""
+
+
+@dataclass
+class Site:
+    manager: Manager
+    aws: SandboxAws
+    stack: Stack
+    directory: Path
+
+    def unit(self, name: str) -> tuple[str, str, int]:
+        """Its state, its own words, and how often it was restarted."""
+        shown = self.manager.ctl("show", "--property", "ActiveState,StatusText,NRestarts", f"{name}.service").stdout
+        told = dict(line.split("=", 1) for line in shown.splitlines())
+        return told.get("ActiveState", ""), told.get("StatusText", ""), int(told.get("NRestarts") or 0)
+
+    def number(self, name: str) -> int:
+        """The service's process, as its manager numbers it."""
+        return int(self.manager.show(f"{name}.service", "MainPID"))
+
+    def gets_on(self, name: str) -> bool:
+        state, words, _ = self.unit(name)
+        return state == "active" and "went well" in words
+
+    def is_another(self, name: str, number: int) -> bool:
+        """Does it run, as another process than that one?"""
+        return self.number(name) not in (0, number)
+
+    def log(self, name: str) -> str:
+        return self.manager.run("tail", "-c", "3000", f"/var/log/{name}.log").stdout
+
+    def until(self, look: Callable[[], Any], what: str) -> None:
+        give_up_at = time.monotonic() + DEADLINE_S
+        while not look():
+            logs = (
+                "\n".join(f"{name}: {self.unit(name)}\n{self.log(name)}" for name in SERVICES)
+                if time.monotonic() > give_up_at
+                else ""
+            )
+            assert time.monotonic() < give_up_at, f"not within {DEADLINE_S:g} s: {what}\n{logs}"
+            time.sleep(0.05)
+
+    def nodes(self) -> set[str]:
+        """Whom the scheduler knows, by its own file."""
+        with contextlib.closing(store.connect(self.directory / "local" / "local.db", timeout_s=10.0)) as db:
+            return {node.hostname for node in store.read_nodes(db)}
+
+    def start(self) -> None:
+        """All of them, with nothing of earlier tests counted."""
+        for name in SERVICES:
+            self.manager.ctl("reset-failed", f"{name}.service")
+        started = self.manager.ctl("start", *(f"{name}.service" for name in SERVICES), timeout_s=90.0)
+        assert started.returncode == 0, started.stderr + "\n".join(map(self.log, SERVICES))
+
+    def configure(self, text: str) -> None:
+        (self.directory / "etc" / "headnode.toml").write_text(text)
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    if reason := can_run():
+        skip_or_fail(f"no real systemd manager: {reason}")
+    directory = Path(tempfile.mkdtemp(prefix="hn-sd-"))
+    directory.chmod(0o755)
+    (directory / "etc").mkdir()
+    (directory / "local").mkdir()
+    units = {f"{name}.service": (ROOT / "systemd" / f"{name}.service").read_text() for name in SERVICES}
+    units |= {f"{name}.service.d/test.conf": DROP_IN.format(name=name) for name in SERVICES}
+    binds = (
+        *python_inside(directory),
+        Bind(outside=directory / "etc", inside="/etc/headnode"),
+        Bind(outside=directory / "local", inside="/srv/local", writable=True),
+    )
+    manager = Manager(directory=directory / f"m{secrets.token_hex(4)}", units=units, binds=binds)
+    with SandboxAws(account="777788882222", timing=Timing(boot_s=0.05, shutdown_s=0.05)) as aws:
+        stack = create_stack(aws.endpoint_url, StackSpec(name="units", groups=(GroupSpec(name="units-batch", maximum=50),)))
+        made = Site(manager, aws, stack, directory)
+        made.configure(whole(made))
+        store.create(directory / "local" / "local.db")
+        for path in (directory / "local", *(directory / "local").iterdir()):
+            os.chown(path, manager.user_id, manager.user_id)
+        manager.start()
+        try:
+            yield made
+        finally:
+            manager.stop()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def whole(site: Site) -> str:
+    stack = site.stack
+    return CONFIG.format(
+        region=stack.region, queue=stack.queue_url, table=stack.table, endpoint=stack.endpoint_url, group=stack.groups[0]
+    )
+
+
+def test_they_start_become_ready_say_how_they_get_on_and_stop(site: Site) -> None:
+    site.start()
+    for name in SERVICES:
+        site.until(partial(site.gets_on, name), f"{name} says that its last cycle went well")
+        assert site.unit(name)[0] == "active"
+    stopped = site.manager.ctl("stop", *(f"{name}.service" for name in SERVICES))
+    assert stopped.returncode == 0
+    for name in SERVICES:
+        assert site.manager.show(f"{name}.service", "Result") == "success"
+        assert site.unit(name)[0] == "inactive"
+        assert "service.stopped" in site.log(name)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_one_that_is_frozen_is_restarted_by_its_watchdog(name: str, site: Site) -> None:
+    site.start()
+    frozen = site.number(name)
+    site.manager.run("kill", f"-{signal.SIGSTOP.value}", str(frozen))
+    site.until(partial(site.is_another, name, frozen), f"another {name} runs")
+    site.until(partial(site.gets_on, name), f"the other {name} gets on")
+    assert site.unit(name)[2] >= 1
+
+
+def ready(instance: EmulatedInstance) -> str:
+    """What a compute node says once it is up."""
+    event = {
+        "Event": "parallelcluster:COMPUTE_READY",
+        "StatusCode": "Complete",
+        "Description": "",
+        "EC2InstanceId": instance.instance_id,
+        "LocalHostname": instance.hostname,
+        "Slots": "2",
+        "EC2InstanceType": instance.instance_type,
+    }
+    return json.dumps({"Type": "Notification", "Message": json.dumps(event)})
+
+
+def test_one_that_is_killed_in_the_middle_of_its_work_is_restarted_and_loses_nothing(site: Site) -> None:
+    site.start()
+    group, region = site.stack.groups[0], site.stack.region
+    scaling = client("autoscaling", endpoint_url=site.stack.endpoint_url, region=region)
+    sqs = client("sqs", endpoint_url=site.stack.endpoint_url, region=region)
+    scaling.set_desired_capacity(AutoScalingGroupName=group, DesiredCapacity=NODES)
+    site.until(lambda: len(site.aws.scaling.instances(group)) == NODES, "the instances run")
+    for number, instance in enumerate(site.aws.scaling.instances(group)):
+        sqs.send_message(QueueUrl=site.stack.queue_url, MessageBody=ready(instance))
+        if number % 10 == 5:
+            killed = site.number("sqswatcher")
+            site.manager.run("kill", "-9", str(killed))
+            site.until(partial(site.is_another, "sqswatcher", killed), "another runs")
+    site.until(lambda: len(site.nodes()) == NODES, "every node is registered")
+    assert site.unit("sqswatcher")[2] >= NODES // 10
+    assert {instance.hostname.partition(".")[0] for instance in site.aws.scaling.instances(group)} == site.nodes()
+
+
+def test_a_configuration_that_cannot_be_used_is_not_tried_again(site: Site) -> None:
+    site.manager.ctl("stop", *(f"{name}.service" for name in SERVICES))
+    site.configure("cluster = 7\n")
+    try:
+        for name in SERVICES:
+            site.manager.ctl("reset-failed", f"{name}.service")
+            assert site.manager.ctl("start", f"{name}.service").returncode != 0
+            assert site.unit(name)[0] == "failed"
+            assert site.unit(name)[2] == 0
+            assert "the configuration cannot be used" in site.log(name)
+    finally:
+        site.configure(whole(site))
