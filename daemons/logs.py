@@ -1,11 +1,20 @@
 """One stream of log lines for our events and every library's: JSON on a pipe, readable on a terminal."""
 
+import contextlib
 import logging
 import sys
+from collections.abc import Callable, Iterator
 from typing import TextIO
 
 import structlog
 from structlog.typing import Processor
+
+_STRIP: Processor = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+_JSON: tuple[Processor, ...] = (
+    _STRIP,
+    structlog.processors.dict_tracebacks,
+    structlog.processors.JSONRenderer(default=str),
+)
 
 
 def configure_logs(*, level: str, stream: TextIO | None = None, **bound: str) -> None:
@@ -15,12 +24,7 @@ def configure_logs(*, level: str, stream: TextIO | None = None, **bound: str) ->
     requests, are kept out at every level.
     """
     target = stream or sys.stdout
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.StackInfoRenderer(),
-    ]
+    shared = _shared()
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -38,8 +42,39 @@ def configure_logs(*, level: str, stream: TextIO | None = None, **bound: str) ->
     structlog.contextvars.bind_contextvars(**bound)
 
 
+@contextlib.contextmanager
+def hear_lines(hear: Callable[[str], None]) -> Iterator[None]:
+    """Meanwhile every line, as JSON, is heard too, in whatever thread it is written. `hear` must neither wait nor log."""
+    root = logging.getLogger()
+    handler = _Heard(hear)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=_JSON, foreign_pre_chain=_shared()))
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+
+
+class _Heard(logging.Handler):
+    def __init__(self, hear: Callable[[str], None]) -> None:
+        super().__init__()
+        self._hear = hear
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._hear(self.format(record))
+
+
+def _shared() -> list[Processor]:
+    """What every line goes through, ours and libraries' alike."""
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+
+
 def _renderers(target: TextIO) -> list[Processor]:
-    strip = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     if target.isatty():
-        return [strip, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
-    return [strip, structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(default=str)]
+        return [_STRIP, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    return list(_JSON)

@@ -15,6 +15,7 @@ from daemons.config import Config, LoadSettings, load_config
 from daemons.errors import ConfigError, HeadnodeError
 from daemons.logs import configure_logs
 from daemons.loop import stop_on_signals
+from daemons.shipping import shipped
 
 log = structlog.get_logger()
 
@@ -55,7 +56,7 @@ def run_service(
         level=arguments.log_level or config.log.level, daemon=daemon, cluster=config.cluster, scheduler=config.scheduler.name
     )
     try:
-        asyncio.run(_serve(config, serve))
+        asyncio.run(_serve(config, serve, daemon))
     except ConfigError as err:
         log.error("service.failed", **err.to_event())  # noqa: TRY400  an answer for the operator, not a crash
         return EXIT_USAGE
@@ -65,11 +66,12 @@ def run_service(
     return 0
 
 
-async def _serve(config: Config, serve: Serve) -> None:
+async def _serve(config: Config, serve: Serve, daemon: str) -> None:
     stop = stop_on_signals()
-    log.info("service.started", version=version("headnode"), pid=os.getpid(), fleets=[fleet.name for fleet in config.fleets])
-    await serve(config, stop)
-    log.info("service.stopped")
+    async with shipped(config, daemon):
+        log.info("service.started", version=version("headnode"), pid=os.getpid(), fleets=[fleet.name for fleet in config.fleets])
+        await serve(config, stop)
+        log.info("service.stopped")
 
 
 def _parse_arguments(daemon: str, purpose: str, argv: Sequence[str] | None, switches: Sequence[Switch]) -> argparse.Namespace:

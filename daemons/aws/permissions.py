@@ -34,6 +34,7 @@ class Scope(StrEnum):
     INSTANCES = "instances"
     ZONE = "zone"
     CHANGES = "changes"
+    LOGS = "logs"
     ANY = "any"  # the action knows no resources
 
 
@@ -49,6 +50,8 @@ class Call:
     def is_made(self, config: Config) -> bool:
         if self.operation == "get_queue_url":
             return "://" not in config.queue
+        if self.scope is Scope.LOGS:
+            return config.log.cloudwatch is not None
         if self.operation == "launch_instances":
             return any(fleet.launch is Launch.LAUNCH_INSTANCES for fleet in config.fleets)
         if self.scope in (Scope.ZONE, Scope.CHANGES):
@@ -87,6 +90,10 @@ CALLS = (
     _call("list_resource_record_sets", "route53:ListResourceRecordSets", Scope.ZONE),
     _call("get_hosted_zone", "route53:GetHostedZone", Scope.ZONE),
     _call("get_change", "route53:GetChange", Scope.CHANGES),
+    _call("put_log_events", "logs:PutLogEvents", Scope.LOGS),
+    _call("create_log_group", "logs:CreateLogGroup", Scope.LOGS),
+    _call("create_log_stream", "logs:CreateLogStream", Scope.LOGS),
+    _call("put_retention_policy", "logs:PutRetentionPolicy", Scope.LOGS),
     _call("list_hosted_zones_by_name", "route53:ListHostedZonesByName", Scope.ANY),
 )
 
@@ -134,9 +141,14 @@ def _resources(scope: Scope, config: Config, account: Account) -> list[str]:
         Scope.INSTANCES: [arn("ec2", "instance/*")],
         Scope.ZONE: [f"arn:{account.partition}:route53:::hostedzone/{(config.dns and config.dns.zone_id) or '*'}"],
         Scope.CHANGES: [f"arn:{account.partition}:route53:::change/*"],
+        Scope.LOGS: [arn("logs", f"log-group:{group}{rest}") for group in _log_groups(config) for rest in ("", ":*")],
         Scope.ANY: ["*"],
     }
     return made[scope]
+
+
+def _log_groups(config: Config) -> list[str]:
+    return [] if config.log.cloudwatch is None else [config.log.cloudwatch.group]
 
 
 def _queue_arn(config: Config, account: Account) -> str:

@@ -4,6 +4,7 @@ from daemons.config.load import DEFAULT_PATH, ENVIRONMENT, config_path, load_con
 from daemons.config.parse import LoadSettings, Reading, parse_config, read_config
 from daemons.config.problems import Problem
 from daemons.config.values import (
+    CloudwatchConfig,
     Config,
     DnsConfig,
     JobwatcherConfig,
@@ -16,6 +17,7 @@ from daemons.config.values import (
 __all__ = [
     "DEFAULT_PATH",
     "ENVIRONMENT",
+    "CloudwatchConfig",
     "Config",
     "DnsConfig",
     "JobwatcherConfig",

@@ -18,6 +18,7 @@ from daemons.config.kinds import (
     GroupName,
     HostName,
     InstanceType,
+    LogGroupName,
     MqttWord,
     Number,
     OptionalPath,
@@ -221,10 +222,31 @@ class MqttConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CloudwatchConfig:
+    """`[log.cloudwatch]`. Each service of each host has a stream of its own there, `<host>/<service>`."""
+
+    group: Annotated[LogGroupName, Field(description="the log group; it is made if it is not there")]
+    retention_days: Annotated[
+        Literal[0, 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653],
+        Field(description="how long a group that is made keeps lines, in days that CloudWatch knows; 0: for ever"),
+    ] = 90
+    period_s: Annotated[Number, Field(gt=0, le=60, description="how long lines wait for others, in seconds")] = 2.0
+    spool_mib: Annotated[
+        Whole, Field(ge=1, le=100_000, description="how much is kept on disk while CloudWatch is away, for each service, in MiB")
+    ] = 64
+    spool_dir: Annotated[DirectoryPath, Field(description="where; each service has a directory there")] = (
+        "/var/lib/headnode/spool"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogConfig:
     level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="the least severe log lines that are written")
     ] = "info"
+    cloudwatch: Annotated[
+        CloudwatchConfig | None, Field(description="CloudWatch Logs, besides standard output; without it nothing goes there")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,6 +259,7 @@ class EndpointsEntry:
     route53: Annotated[Url, Field(description="the address of Route 53")] = ""
     autoscaling: Annotated[Url, Field(description="the address of Auto Scaling")] = ""
     ec2: Annotated[Url, Field(description="the address of EC2")] = ""
+    logs: Annotated[Url, Field(description="the address of CloudWatch Logs")] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from daemons.config.values import JobwatcherConfig, NodewatcherConfig
+from daemons.config.values import CloudwatchConfig, JobwatcherConfig, NodewatcherConfig
 from daemons.process import EXIT_USAGE
 from tests.needs import skip_or_fail
 
@@ -84,4 +84,10 @@ def test_a_service_is_ready_when_it_says_so_and_a_wrong_configuration_is_not_tri
     ("name", "directory"), [("jobwatcher", JobwatcherConfig().state_dir), ("nodewatcher", NodewatcherConfig().state_dir)]
 )
 def test_a_service_may_write_where_it_does_by_default(name: str, directory: str) -> None:
-    assert f"/var/lib/{settings(f'{name}.service')['StateDirectory']}" == directory
+    assert directory in [f"/var/lib/{each}" for each in settings(f"{name}.service")["StateDirectory"].split()]
+
+
+@pytest.mark.parametrize("name", ["jobwatcher", "nodewatcher", "sqswatcher"])
+def test_a_service_may_keep_log_lines_on_disk(name: str) -> None:
+    spool = f"{CloudwatchConfig(group='g').spool_dir}/{name}"
+    assert spool in [f"/var/lib/{each}" for each in settings(f"{name}.service")["StateDirectory"].split()]

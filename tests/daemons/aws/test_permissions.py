@@ -21,6 +21,7 @@ cluster = "hpc"
 region = "{region}"
 queue = "{queue}"
 table = "hpc-instances"
+{log}
 [scheduler]
 name = "local"
 settings = {{ file = "/var/lib/local.db" }}
@@ -63,7 +64,7 @@ def test_the_agents_calls_are_marked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def policy(tmp_path: Path, *words: str, **settings: str) -> dict[str, Any]:
-    values = {"region": "eu-west-1", "queue": URL, "dns": "", "launch": "desired-capacity"} | settings
+    values = {"region": "eu-west-1", "queue": URL, "dns": "", "launch": "desired-capacity", "log": ""} | settings
     path = tmp_path / "headnode.toml"
     path.write_text(HEAD.format(**values))
     result = CliRunner().invoke(app, ["iam", "render", "--config", str(path), *words])
@@ -98,9 +99,8 @@ def test_what_a_configuration_never_does_is_not_allowed(tmp_path: Path) -> None:
     few = actions(policy(tmp_path))
     assert not {action for action in few if action.startswith("route53:")}
     assert not {"autoscaling:LaunchInstances", "sqs:GetQueueUrl"} & few
-    many = policy(
-        tmp_path, "--account", "123456789012", queue="hpc-events", launch="launch-instances", dns='[dns]\nzone = "hpc.internal"'
-    )
+    everything = {"queue": "hpc-events", "launch": "launch-instances", "dns": '[dns]\nzone = "hpc.internal"'}
+    many = policy(tmp_path, "--account", "123456789012", log='[log.cloudwatch]\ngroup = "/headnode/hpc"', **everything)
     assert actions(many) == {call.action for call in CALLS}
 
 

@@ -1,0 +1,75 @@
+"""A service's log lines, besides standard output, to CloudWatch Logs, if the configuration says so."""
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from daemons.aws.logs import LogStream
+from daemons.aws.session import open_clients
+from daemons.cloudwatch import Line, LogStore, Shipper, Spool
+from daemons.config import Config
+from daemons.errors import HeadnodeError
+from daemons.logs import hear_lines
+
+log = structlog.get_logger()
+
+_LONGEST_END_S = 20.0  # for the last lines; what has not gone by then goes with the next process
+
+
+@dataclass(slots=True, kw_only=True)
+class Outspoken:
+    """A stream that says once when it cannot be had, and once when it can again."""
+
+    store: LogStore
+    target: str
+    _is_away: bool = field(default=False, init=False)
+
+    async def put(self, lines: Sequence[Line]) -> int:
+        try:
+            refused = await self.store.put(lines)
+        except HeadnodeError as err:
+            if not self._is_away:
+                log.warning("cloudwatch.away", **err.to_event())
+            self._is_away = True
+            raise
+        if self._is_away:
+            log.info("cloudwatch.back", target=self.target)
+        self._is_away = False
+        if refused:
+            log.warning("cloudwatch.refused", lines=refused, target=self.target)
+        return refused
+
+
+@contextlib.asynccontextmanager
+async def shipped(config: Config, daemon: str) -> AsyncIterator[None]:
+    """Meanwhile every log line goes there too. The end waits some seconds for the last ones."""
+    chosen = config.log.cloudwatch
+    if chosen is None:
+        yield
+        return
+    stream = f"{socket.gethostname().partition('.')[0]}/{daemon}"
+    async with open_clients(region=config.region, endpoints=config.endpoints) as clients:
+        store = LogStream(clients, group=chosen.group, stream=stream, retention_days=chosen.retention_days)
+        shipper = Shipper(
+            store=Outspoken(store=store, target=f"{chosen.group}:{stream}"),
+            spool=Spool(directory=Path(chosen.spool_dir) / daemon, most_bytes=chosen.spool_mib << 20),
+            clock_ms=lambda: time.time_ns() // 1_000_000,
+            period_s=chosen.period_s,
+        )
+        stop = asyncio.Event()
+        with hear_lines(shipper.offer):
+            running = asyncio.create_task(shipper.run(stop))
+            try:
+                yield
+            finally:
+                stop.set()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(running, _LONGEST_END_S)
+        if shipper.dropped:
+            log.warning("cloudwatch.dropped", lines=shipper.dropped)
