@@ -27,4 +27,4 @@ uv=$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.lock)
 }
 echo "setup: installing what requirements.lock names" >&2
 VIRTUAL_ENV=$venv "$venv/bin/uv" pip sync -q --compile-bytecode --require-hashes requirements.lock
-VIRTUAL_ENV=$venv "$venv/bin/uv" pip install -q --no-deps -e .
+VIRTUAL_ENV=$venv "$venv/bin/uv" pip install -q --offline --no-build-isolation --no-deps -e . # built by the lock's setuptools

@@ -59,11 +59,12 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    """The package built from a copy and installed aside, so that it is in nobody's way."""
+    """The package built from a copy, with the lock's setuptools and no network, and installed aside: it is in nobody's way."""
     packages = tmp_path_factory.mktemp("packages")
     source = shutil.copytree(EXAMPLE, tmp_path_factory.mktemp("source") / "spool_plugin")
     uv = str(Path(sys.executable).with_name("uv"))
-    argv = [uv, "pip", "install", "-q", "--no-deps", "--python", sys.executable, "--target", str(packages), str(source)]
+    argv = [uv, "pip", "install", "-q", "--offline", "--no-build-isolation", "--no-deps", "--python", sys.executable]
+    argv += ["--target", str(packages), str(source)]
     subprocess.run(argv, check=True, timeout=300)
     return Site(packages, tmp_path_factory.mktemp("spool"))
 
