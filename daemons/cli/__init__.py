@@ -1,4 +1,4 @@
-"""`headnode`: what operators type. The services load nothing of this."""
+"""`headnode`: what operators type. The services load nothing of this, and a command loads nothing of another."""
 
 import sys
 from importlib.metadata import version
@@ -6,42 +6,24 @@ from typing import Annotated
 
 import typer
 
-from daemons.cli.config import app as config_app
-from daemons.cli.demo import demo
-from daemons.cli.explain import app as explain_app
-from daemons.cli.iam import app as iam_app
-from daemons.cli.local import app as local_app
-from daemons.cli.mqtt import app as mqtt_app
-from daemons.cli.nodes import hold, nodes, release
-from daemons.cli.plugins import app as plugins_app
-from daemons.cli.poke import poke_command
-from daemons.cli.queue import app as queue_app
-from daemons.cli.replay import replay_command
-from daemons.cli.resync import resync
-from daemons.cli.services import jobwatcher
+from daemons.cli.commands import COMMANDS
+from daemons.cli.lazy import LazyGroup
 from daemons.errors import ConfigError, HeadnodeError
+
+
+class Headnode(LazyGroup):
+    """All of `daemons.cli.commands`."""
+
+    table = COMMANDS
+
 
 app = typer.Typer(
     name="headnode",
+    cls=Headnode,
     help="Keeps an elastic HPC cluster on AWS the right size.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-app.add_typer(config_app, name="config")
-app.add_typer(local_app, name="local")
-app.add_typer(queue_app, name="queue")
-app.add_typer(explain_app, name="explain")
-app.add_typer(mqtt_app, name="mqtt")
-app.add_typer(plugins_app, name="plugins")
-app.add_typer(iam_app, name="iam")
-app.command()(demo)
-app.command()(resync)
-app.command("poke")(poke_command)
-app.command("replay")(replay_command)
-app.command()(jobwatcher)
-app.command()(nodes)
-app.command()(hold)
-app.command()(release)
 
 
 def _print_version(wanted: bool) -> None:

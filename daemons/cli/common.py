@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from daemons.config import Config, load_config
+from daemons.errors import HeadnodeError
 from schedulers.plugins import load_settings
 
 ConfigOption = Annotated[
@@ -19,6 +17,12 @@ ConfigOption = Annotated[
     typer.Option("--config", metavar="PATH", help="The file to read; else HEADNODE_CONFIG, else /etc/headnode/headnode.toml."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+class NothingKnown(HeadnodeError):
+    """There is no such thing, or nothing has been written about any."""
+
+    code = "nothing-known"
 
 
 def read_config(path: Path | None) -> Config:
@@ -31,6 +35,10 @@ def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_
     if as_json:
         typer.echo(json.dumps(rows))
         return
+    from rich.console import Console  # noqa: PLC0415  loaded where a person reads
+    from rich.markup import escape  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
     table = Table(*columns, box=None, pad_edge=False)
     for row in rows:
         cells = (row[name] for name in columns)

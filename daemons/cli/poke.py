@@ -11,7 +11,6 @@ from daemons.cli.common import ConfigOption, read_config
 from daemons.config.values import JobwatcherConfig
 from daemons.errors import ConfigError
 from daemons.metrics import Topics
-from daemons.mqtt import publish
 from daemons.wake import NobodyListens, poke
 
 
@@ -31,6 +30,8 @@ def poke_command(
         chosen = read_config(config)
         if chosen.mqtt is None:
             raise ConfigError("the configuration names no MQTT broker", hint="add [mqtt], or ring at the socket")
+        from daemons.mqtt import publish  # noqa: PLC0415  a client that only this way of ringing needs
+
         topic = Topics(chosen.mqtt.topic, chosen.cluster).wake
         asyncio.run(publish(chosen.mqtt, topic, reason.encode(), identifier=f"poke-{os.getpid()}"))
         return

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 from daemons.aws.session import open_clients
 from daemons.aws.table import DynamoRows
 from daemons.cli import app
-from daemons.cli.nodes import NothingKnown
+from daemons.cli.common import NothingKnown
 from daemons.errors import InvalidValue
 from daemons.model import FleetName, Instance, State
 from sandbox.aws.server import SandboxAws

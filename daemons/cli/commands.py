@@ -1,0 +1,50 @@
+"""Every command of `headnode`, by what it is for. A command's summary is the first sentence of its own help."""
+
+from daemons.cli.lazy import Later
+
+LOOK, CHANGE, SET_UP, TRY = "Look", "Change", "Set up", "Run and try"
+
+COMMANDS = (
+    Later(
+        "nodes",
+        "List the nodes as nodewatcher last saw them, each with the sentence that says why it stays or goes.",
+        "daemons.cli.nodes:nodes",
+        LOOK,
+    ),
+    Later("explain", "Say why the cluster grew or did not.", "daemons.cli.explain:app", LOOK),
+    Later("queue", "Look into the cluster's queue.", "daemons.cli.queue:app", LOOK),
+    Later(
+        "replay",
+        "Make recorded decisions again with this version, and show what is different.",
+        "daemons.cli.replay:replay_command",
+        LOOK,
+    ),
+    Later(
+        "hold",
+        "Have nodewatcher leave a node alone: it neither drains nor ends nor replaces it.",
+        "daemons.cli.hold:hold",
+        CHANGE,
+    ),
+    Later("release", "Take a hold back.", "daemons.cli.hold:release", CHANGE),
+    Later(
+        "resync",
+        "Compare the groups, the table, the scheduler and the zone, twice; with --apply mend what differs.",
+        "daemons.cli.resync:resync",
+        CHANGE,
+    ),
+    Later("poke", "Have jobwatcher look now.", "daemons.cli.poke:poke_command", CHANGE),
+    Later("config", "Check and show the configuration; import one of ParallelCluster's.", "daemons.cli.config:app", SET_UP),
+    Later(
+        "plugins", "Scheduler plugins: what is installed, and a check of the configured one.", "daemons.cli.plugins:app", SET_UP
+    ),
+    Later("mqtt", "Mosquitto's ACL, settings and users.", "daemons.cli.mqtt:app", SET_UP),
+    Later("iam", "Policies of least privilege, made of the calls that headnode really makes.", "daemons.cli.iam:app", SET_UP),
+    Later("jobwatcher", "Run jobwatcher in the foreground.", "daemons.cli.services:jobwatcher", TRY),
+    Later(
+        "demo",
+        "Run jobs on a whole cluster in miniature, watch it grow and shrink, and judge what happened.",
+        "daemons.cli.demo:demo",
+        TRY,
+    ),
+    Later("local", "A small batch scheduler in one file.", "daemons.cli.local:app", TRY),
+)
