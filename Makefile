@@ -6,7 +6,7 @@ PYTHON ?= python3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup schedulers demo test check bench format lock clean
+.PHONY: help setup schedulers demo test check bench format lock package clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,10 @@ format: $(STAMP) ## let ruff rewrite what it can
 lock: $(STAMP) ## resolve the dependencies anew into requirements.lock
 	$(BIN)/uv pip compile -q --upgrade setup.cfg --all-extras --generate-hashes --python-version 3.11 --universal \
 		--no-header --no-emit-index-url --no-emit-find-links -o requirements.lock
+
+package: $(STAMP) ## build the wheel and the source distribution into dist/, without a network
+	$(BIN)/uv build -q --offline --no-build-isolation -o dist .
+	@ls dist/*.whl dist/*.tar.gz
 
 clean: ## remove everything that the other targets made
 	rm -rf $(VENV) build dist *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
