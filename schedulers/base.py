@@ -97,8 +97,8 @@ class Scheduler(ABC):
     async def register(self, nodes: Sequence[NodeSpec]) -> Results:
         """Make these nodes known, ready to take jobs once their daemon reports. DONE only after it has been read back.
 
-        A node that is known already with the same address is DONE and otherwise unchanged; one known with another address
-        is replaced if nothing runs there, else BUSY.
+        A node that is known already with the same address is DONE and otherwise unchanged, but where its daemon is still awaited
+        the scheduler may look for it once more; one known with another address is replaced if nothing runs there, else BUSY.
         """
 
     @abstractmethod

@@ -36,7 +36,7 @@ class Survey:
 class Finding:
     """One thing that is not as it should be, and what is done about it."""
 
-    kind: str  # "missing-row", "missing-node", "wrong-record", "ended-instance", "orphan-node", "orphan-record"
+    kind: str  # "missing-row", "missing-node", "awaited-node", "wrong-record", "ended-instance", "orphan-node", "orphan-record"
     instance_id: InstanceId
     hostname: Hostname | None
     sentence: str
@@ -102,7 +102,7 @@ def _mend(
     seen: Survey, fleet_of: Mapping[InstanceId, FleetName], leaving: set[InstanceId], options: Options
 ) -> Iterable[tuple[Finding, Step]]:
     """Rows of members that should be registered by now and are not, or not rightly."""
-    nodes = {node.hostname for node in seen.nodes}
+    nodes = {node.hostname: node for node in seen.nodes}
     for row in seen.rows:
         if row.instance_id not in fleet_of or row.instance_id in leaving or seen.now - _entered_at(row) < options.age_grace_s:
             continue
@@ -122,7 +122,9 @@ def _complete(row: Instance, seen: Survey) -> Instance | None:
     return replace(row, hostname=hostname, address=address) if hostname and address else None
 
 
-def _lacks(whole: Instance, row: Instance, nodes: set[Hostname], records: Mapping[Hostname, str] | None) -> tuple[str, str]:
+def _lacks(
+    whole: Instance, row: Instance, nodes: Mapping[Hostname, Node], records: Mapping[Hostname, str] | None
+) -> tuple[str, str]:
     hostname = whole.hostname
     if hostname is None:
         return "", ""
@@ -133,6 +135,8 @@ def _lacks(whole: Instance, row: Instance, nodes: set[Hostname], records: Mappin
         )
     if hostname not in nodes:
         return "missing-node", f"{whole.instance_id} is registered as {hostname}, and the scheduler does not know it"
+    if nodes[hostname].is_awaited:
+        return "awaited-node", f"{whole.instance_id} is registered as {hostname}, and its scheduler daemon has not been heard of"
     if records is not None and records.get(hostname) != whole.address:
         has = records.get(hostname, "no address")
         return "wrong-record", f"{hostname} has {has} in the zone, and should have {whole.address}"

@@ -57,7 +57,7 @@ class DynamicMembership(Membership):
         return not node.is_placeholder and (node.is_dynamic or not node.is_future)
 
     async def add(self, nodes: Sequence[NodeSpec], before: Nodes) -> tuple[str, Nodes]:
-        """One with another address is deleted first, which Slurm refuses while a job is there."""
+        """One with another address is deleted first, which Slurm refuses while a job is there; its slurmd may have reported."""
         moved = [node.hostname for node in nodes if node.hostname in before]
         complaint = ""
         if moved:
@@ -67,6 +67,7 @@ class DynamicMembership(Membership):
             await self._undrain(moved, before, left)
             nodes = [node for node in nodes if node.hostname not in left]
         commands = [command for kind, same in by_kind(nodes).items() for command in render.render_create(kind, same)]
+        commands += render.render_wake(node.hostname for node in nodes if node.hostname in before)
         complaint = "; ".join(filter(None, [complaint, await self.controller.change(commands)]))
         return complaint, await self.controller.nodes()
 

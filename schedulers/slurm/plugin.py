@@ -82,6 +82,7 @@ class Slurm(Scheduler):
         }
         busy = {node.hostname for node in nodes if _occupied(before.get(node.hostname), running)} - known
         new = [node for node in nodes if node.hostname not in known | busy]
+        await self.controller.change(render.render_wake(name for name in known if before[name].is_future))
         complaint, after = await self.membership.add(new, before) if new else ("", before)
         for node in nodes:
             occupied = node.hostname in busy or _occupied(after.get(node.hostname), {})

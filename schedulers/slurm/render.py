@@ -87,6 +87,13 @@ def render_update(names: Iterable[str], *words: str) -> list[tuple[str, ...]]:
     return [("scontrol", "update", f"NodeName={hosts}", *words) for hosts in render_hostlists(names)]
 
 
+def render_wake(names: Iterable[str]) -> list[tuple[str, ...]]:
+    """A slurmd reports once, when it starts. One that reported to an older node of that name is not heard of again while the new
+    one is FUTURE: RESUME makes slurmctld ask it. A node whose slurmd does not answer yet takes no job.
+    """
+    return render_update(names, "State=RESUME")
+
+
 def render_delete(names: Iterable[str]) -> list[tuple[str, ...]]:
     return [("scontrol", "delete", f"NodeName={hosts}") for hosts in render_hostlists(names)]
 

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from daemons.model import Fleet, Hostname, Instance, InstanceId, Member, Node, State
+from daemons.model import Fleet, Hostname, Instance, InstanceId, Member, Node, NodeState, State
 from sqswatcher.plan import Effect
 from sqswatcher.reconcile import Options, Reconciliation, Survey, plan_reconcile
 from tests.fakes import BATCH, hostname, instance_id
@@ -77,6 +77,14 @@ def test_a_registered_node_that_the_scheduler_lost_is_registered_again() -> None
     assert effects(twice(survey(row(1), members=(1,), nodes=(), records=(1,)))) == {
         instance_id(1): (Effect.REGISTER, State.REGISTERED)
     }
+
+
+def test_a_registered_node_whose_daemon_has_long_been_awaited_is_registered_again() -> None:
+    seen = survey(row(1), row(2, age_s=10), members=(1, 2), nodes=(1, 2))
+    awaited = tuple(replace(node, states=frozenset({NodeState.AWAITED})) for node in seen.nodes)
+    result = twice(replace(seen, nodes=awaited))
+    assert [finding.kind for finding in result.findings] == ["awaited-node"]
+    assert effects(result) == {instance_id(1): (Effect.REGISTER, State.REGISTERED)}
 
 
 def test_a_lost_record_is_written_again() -> None:

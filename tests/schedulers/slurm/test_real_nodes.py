@@ -146,6 +146,28 @@ async def test_an_address_and_a_name_are_used_again(bench: Bench) -> None:
     await bench.state_becomes(job, "RUNNING")
 
 
+async def test_a_daemon_that_reported_to_an_older_node_of_its_name_is_found_when_registered_again(bench: Bench) -> None:
+    instance = bench.launch(1)
+    (hostname,) = await bench.join(instance)
+    await bench.slurm.deregister([hostname])
+    await bench.slurm.register([bench.spec(instance)])
+    assert (await bench.node(hostname)).states == {NodeState.AWAITED}
+    assert await bench.slurm.register([bench.spec(instance)]) == {hostname: DONE}
+    job = bench.cluster.submit()
+    await bench.state_becomes(job, "RUNNING")
+
+
+async def test_a_machine_that_comes_after_it_was_looked_for_joins_all_the_same(bench: Bench) -> None:
+    instance = bench.launch(1)
+    spec = bench.spec(instance)
+    for _ in range(2):
+        assert await bench.slurm.register([spec]) == {spec.hostname: DONE}
+    job = bench.cluster.submit()
+    assert not (await bench.node(spec.hostname)).is_usable
+    await bench.join(instance)
+    await bench.state_becomes(job, "RUNNING")
+
+
 async def test_a_killed_machine_leaves_its_node_silent_or_down_never_idle(bench: Bench) -> None:
     instance = bench.launch(1)
     (hostname,) = await bench.join(instance)
