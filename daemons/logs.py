@@ -9,10 +9,16 @@ from typing import TextIO
 import structlog
 from structlog.typing import Processor
 
+from daemons.lines import presentable
+
 _STRIP: Processor = structlog.stdlib.ProcessorFormatter.remove_processors_meta
 _JSON: tuple[Processor, ...] = (
     _STRIP,
-    structlog.processors.dict_tracebacks,
+    # Without local variables: a configuration or a credential may be among them.
+    structlog.processors.ExceptionRenderer(
+        structlog.tracebacks.ExceptionDictTransformer(show_locals=False, max_frames=20, use_rich=False)
+    ),
+    presentable,
     structlog.processors.JSONRenderer(default=str),
 )
 
@@ -28,18 +34,24 @@ def configure_logs(*, level: str, stream: TextIO | None = None, **bound: str) ->
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(target)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=_renderers(target), foreign_pre_chain=shared))
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level.upper())
-    for noisy in ("botocore", "aiobotocore", "asyncio"):
-        logging.getLogger(noisy).setLevel(max(logging.INFO, root.level))
+    set_level(level)
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(**bound)
+
+
+def set_level(level: str) -> None:
+    """From now on lines from `level` up are written, by whoever has logged before too. For a process that `configure_logs` set up."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(**{**structlog.get_config(), "wrapper_class": structlog.make_filtering_bound_logger(number)})
+    logging.getLogger().setLevel(number)
+    for noisy in ("botocore", "aiobotocore", "asyncio"):
+        logging.getLogger(noisy).setLevel(max(logging.INFO, number))
 
 
 @contextlib.contextmanager
@@ -76,5 +88,5 @@ def _shared() -> list[Processor]:
 
 def _renderers(target: TextIO) -> list[Processor]:
     if target.isatty():
-        return [_STRIP, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        return [_STRIP, presentable, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     return list(_JSON)
