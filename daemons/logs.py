@@ -46,7 +46,7 @@ def configure_logs(*, level: str, stream: TextIO | None = None, **bound: str) ->
 
 
 def set_level(level: str) -> None:
-    """From now on lines from `level` up are written, by whoever has logged before too. For a process that `configure_logs` set up."""
+    """From now on lines from `level` up are written, by loggers that are there too. For after `configure_logs`."""
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(**{**structlog.get_config(), "wrapper_class": structlog.make_filtering_bound_logger(number)})
     logging.getLogger().setLevel(number)

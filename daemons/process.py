@@ -56,7 +56,7 @@ def run_service(
         level=arguments.log_level or config.log.level, daemon=daemon, cluster=config.cluster, scheduler=config.scheduler.name
     )
     try:
-        asyncio.run(_serve(config, serve, daemon))
+        asyncio.run(_serve(config, serve, process="".join([daemon, *(name[1:] for name in arguments.switched)])))
     except ConfigError as err:
         log.error("service.failed", **err.to_event())  # noqa: TRY400  an answer for the operator, not a crash
         return EXIT_USAGE
@@ -66,9 +66,9 @@ def run_service(
     return 0
 
 
-async def _serve(config: Config, serve: Serve, daemon: str) -> None:
+async def _serve(config: Config, serve: Serve, *, process: str) -> None:
     stop = stop_on_signals()
-    async with shipped(config, daemon):
+    async with shipped(config, process):
         log.info("service.started", version=version("headnode"), pid=os.getpid(), fleets=[fleet.name for fleet in config.fleets])
         await serve(config, stop)
         log.info("service.stopped")

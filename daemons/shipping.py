@@ -24,11 +24,14 @@ _LONGEST_END_S = 20.0  # for the last lines; what has not gone by then goes with
 
 @dataclass(slots=True, kw_only=True)
 class Outspoken:
-    """A stream that says once when it cannot be had, and once when it can again."""
+    """A stream that says once when it cannot be had, and once when it can again; and likewise when it refuses lines: each line
+    about that may be refused in its turn.
+    """
 
     store: LogStore
     target: str
     _is_away: bool = field(default=False, init=False)
+    _has_refused: bool = field(default=False, init=False)
 
     async def put(self, lines: Sequence[Line]) -> int:
         try:
@@ -41,24 +44,27 @@ class Outspoken:
         if self._is_away:
             log.info("cloudwatch.back", target=self.target)
         self._is_away = False
-        if refused:
+        if refused and not self._has_refused:
             log.warning("cloudwatch.refused", lines=refused, target=self.target)
+        self._has_refused = bool(refused)
         return refused
 
 
 @contextlib.asynccontextmanager
-async def shipped(config: Config, daemon: str) -> AsyncIterator[None]:
-    """Meanwhile every log line goes there too. The end waits some seconds for the last ones."""
+async def shipped(config: Config, process: str) -> AsyncIterator[None]:
+    """Meanwhile every log line goes there too. The end waits some seconds for the last ones. `process` names the stream and the
+    spool, which two that run at the same time must not share.
+    """
     chosen = config.log.cloudwatch
     if chosen is None:
         yield
         return
-    stream = f"{socket.gethostname().partition('.')[0]}/{daemon}"
+    stream = f"{socket.gethostname().partition('.')[0]}/{process}"
     async with open_clients(region=config.region, endpoints=config.endpoints) as clients:
         store = LogStream(clients, group=chosen.group, stream=stream, retention_days=chosen.retention_days)
         shipper = Shipper(
             store=Outspoken(store=store, target=f"{chosen.group}:{stream}"),
-            spool=Spool(directory=Path(chosen.spool_dir) / daemon, most_bytes=chosen.spool_mib << 20),
+            spool=Spool(directory=Path(chosen.spool_dir) / process, most_bytes=chosen.spool_mib << 20),
             clock_ms=lambda: time.time_ns() // 1_000_000,
             period_s=chosen.period_s,
         )

@@ -7,8 +7,9 @@ from botocore.exceptions import ClientError
 
 from daemons.aws.session import Clients, error_code, translated
 from daemons.cloudwatch import Line
-from daemons.errors import AwsUnavailable
+from daemons.errors import AwsRefused, AwsUnavailable
 
+_INVALID = "InvalidParameterException"
 _ABSENT, _THERE = "ResourceNotFoundException", "ResourceAlreadyExistsException"
 
 
@@ -24,7 +25,20 @@ class LogStream:
         self._owes_retention = False
 
     async def put(self, lines: Sequence[Line]) -> int:
-        """A group or a stream that there is not is made, and the lines are put once more."""
+        """A group or a stream that there is not is made, and the lines are put once more. A line that AWS finds invalid is looked
+        for and counted as refused: it must not hold up the others for ever.
+        """
+        try:
+            return await self._put(lines)
+        except AwsRefused as err:
+            if err.error_code != _INVALID:
+                raise
+        if len(lines) == 1:
+            return 1
+        half = len(lines) // 2
+        return await self.put(lines[:half]) + await self.put(lines[half:])
+
+    async def _put(self, lines: Sequence[Line]) -> int:
         client = await self._clients.get("logs")
         rejected = await self._try(client, lines)
         if rejected is None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import random
 import threading
 from collections import deque
@@ -29,6 +30,7 @@ class LogStore(Protocol):
 class Shipper:
     """`offer` may be called from any thread and never waits. Lines go every `period_s`, sooner when there is a batch. What
     AWS does not take goes to the spool, and so does what exceeds `memory_bytes`, and at the end everything that has not gone.
+    A burst that brings more than `burst_bytes` before the disk has had a turn is cut, and what is cut is counted.
     """
 
     store: LogStore
@@ -36,12 +38,14 @@ class Shipper:
     clock_ms: Callable[[], int]
     period_s: float = 2.0
     memory_bytes: int = 4 << 20
+    burst_bytes: int = 8 << 20
     limits: Limits = AWS_LIMITS
     jitter: Callable[[], float] = random.random
     sent: int = 0
     refused: int = 0  # by AWS, for their time, or too old to be tried
     _lines: deque[Line] = field(default_factory=deque, init=False)
     _size: int = field(default=0, init=False)
+    _cut: int = field(default=0, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
     _loop: asyncio.AbstractEventLoop | None = field(default=None, init=False)
     _full: asyncio.Event = field(default_factory=asyncio.Event, init=False)
@@ -50,11 +54,14 @@ class Shipper:
     @property
     def dropped(self) -> int:
         """Lines that nobody will see there."""
-        return self.spool.dropped + self.refused
+        return self.spool.dropped + self.refused + self._cut
 
     def offer(self, text: str) -> None:
         line = fitted(Line(self.clock_ms(), text), self.limits)
         with self._lock:
+            if self._size > self.burst_bytes:
+                self._cut += 1
+                return
             self._lines.append(line)
             self._size += size_of(line, self.limits)
             is_full = self._size >= self.limits.size_bytes or len(self._lines) >= self.limits.events
@@ -106,38 +113,46 @@ class Shipper:
     async def _send_one(self) -> bool:
         """One batch, the oldest: from the spool, if anything is there. False if AWS was not to be had."""
         if (spooled := await asyncio.to_thread(self.spool.first)) is not None:
-            number, lines = spooled
-            if not await self._put(lines):
-                return False
-            await asyncio.to_thread(self.spool.done, number)
-            return True
+            return await self._send_spooled(*spooled)
         batch = self._pop()
-        if await self._put(batch):
-            return True
-        await asyncio.to_thread(self.spool.put, batch)
-        return False
+        try:
+            all_gone = await self._put(batch)
+        except BaseException:  # given up in the middle: whether AWS has them nobody knows, and lost they must not be
+            self.spool.put(batch)
+            raise
+        if not all_gone:
+            await asyncio.to_thread(self.spool.put, batch)
+        return all_gone
 
-    async def _put(self, lines: Sequence[Line]) -> bool:
-        """All of these lines, in as many calls as it takes."""
-        timely_ones = timely(lines, self.clock_ms(), self.limits)
-        late = len(lines) - len(timely_ones)
-        sent = refused = 0
-        while timely_ones:
-            count = take(timely_ones, self.limits)
+    async def _send_spooled(self, number: int, lines: list[Line]) -> bool:
+        count = len(lines)
+        all_gone = await self._put(lines)
+        if all_gone:
+            await asyncio.to_thread(self.spool.done, number)
+        elif len(lines) < count:
+            await asyncio.to_thread(self.spool.keep, number, lines)
+        return all_gone
+
+    async def _put(self, lines: list[Line]) -> bool:
+        """All of these lines, in as many calls as it takes. What has gone is taken from `lines`, so that it does not go twice."""
+        fresh = timely(lines, self.clock_ms(), self.limits)
+        self.refused += len(lines) - len(fresh)
+        lines[:] = fresh
+        while lines:
+            count = take(lines, self.limits)
             try:
-                refused += await self.store.put(in_order(timely_ones[:count]))
+                refused = await self.store.put(in_order(lines[:count]))
             except HeadnodeError:
                 return False
-            sent += count
-            del timely_ones[:count]
-        self.sent += sent - refused
-        self.refused += refused + late
+            self.sent += count - refused
+            self.refused += refused
+            del lines[:count]
         return True
 
     def _pop(self) -> list[Line]:
         """The oldest lines, as many as go into one call."""
         with self._lock:
-            lines = [self._lines[index] for index in range(min(len(self._lines), self.limits.events))]
+            lines = list(itertools.islice(self._lines, self.limits.events))
             batch = lines[: take(lines, self.limits)]
             for line in batch:
                 self._lines.popleft()

@@ -43,18 +43,25 @@ class Spool:
         """Keep a batch, and drop older ones for it if there has to be room."""
         if not lines:
             return
-        data = "".join(f"{json.dumps(line)}\n" for line in lines).encode()
+        data = _render(lines)
         with self._lock:
             while self._sizes and sum(size for size, _ in self._sizes.values()) + len(data) > self.most_bytes:
                 self._drop(min(self._sizes))
-            if len(data) > self.most_bytes or not self._write(data):
+            if len(data) > self.most_bytes or not self._write(self._next, data):
                 self.dropped += len(lines)
                 return
             self._sizes[self._next] = (len(data), len(lines))
             self._next += 1
 
-    def _write(self, data: bytes) -> bool:
-        path = self._path(self._next)
+    def keep(self, number: int, lines: Sequence[Line]) -> None:
+        """Of that batch only these lines are left. Where that cannot be written it stays as it was."""
+        data = _render(lines)
+        with self._lock:
+            if number in self._sizes and self._write(number, data):
+                self._sizes[number] = (len(data), len(lines))
+
+    def _write(self, number: int, data: bytes) -> bool:
+        path = self._path(number)
         try:
             path.with_suffix(".new").write_bytes(data)
             path.with_suffix(".new").replace(path)
@@ -93,6 +100,10 @@ class Spool:
 
     def _path(self, number: int) -> Path:
         return self.directory / f"{number:012d}{_SUFFIX}"
+
+
+def _render(lines: Sequence[Line]) -> bytes:
+    return "".join(f"{json.dumps(line)}\n" for line in lines).encode()
 
 
 def _parse(text: str) -> Iterator[Line]:

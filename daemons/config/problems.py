@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from daemons.config.values import FileEntry
+from daemons.lines import without_secrets
 
 Location = tuple[str | int, ...]
 LONGEST_VALUE = 60
@@ -48,7 +49,7 @@ def render_path(location: Location) -> str:
 
 def render_value(value: object) -> str:
     """A value as TOML has it, or nearly; long ones are cut and secrets never shown."""
-    text = json.dumps(value, default=str, ensure_ascii=False)
+    text = without_secrets(json.dumps(value, default=str, ensure_ascii=False))
     return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 1] + "…"
 
 

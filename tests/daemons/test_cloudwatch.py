@@ -159,6 +159,51 @@ async def test_nobody_waits_and_memory_is_bounded_while_aws_hangs(tmp_path: Path
     await running
 
 
+async def test_a_batch_under_way_when_the_process_must_end_is_not_lost(tmp_path: Path) -> None:
+    logs = FakeLogs(SMALL, hang=asyncio.Event())
+    one = shipper(logs, tmp_path / "spool")
+    running = asyncio.create_task(one.run(asyncio.Event()))
+    for number in range(50):
+        one.offer(f"line {number}")
+    await until(lambda: not one._lines, "the batch is under way")
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert [line.text for _, lines in [one.spool.first() or (0, [])] for line in lines] == [f"line {n}" for n in range(50)]
+
+
+@pytest.mark.usefixtures("no_waiting")
+async def test_of_a_spooled_batch_that_takes_two_calls_the_first_does_not_go_twice(tmp_path: Path) -> None:
+    spool = Spool(directory=tmp_path / "spool", most_bytes=1 << 20)
+    spool.put([Line(1_000, f"line {number}") for number in range(150)])  # as one with other limits had left it
+
+    class FailsAtTheSecond(FakeLogs):
+        calls = 0
+
+        async def put(self, lines: Sequence[Line]) -> int:
+            self.calls += 1
+            self.is_away = self.calls == 2
+            return await super().put(lines)
+
+    logs = FailsAtTheSecond(SMALL)
+    one = shipper(logs, tmp_path / "spool", now=2.0)
+    stop = asyncio.Event()
+    running = asyncio.create_task(one.run(stop))
+    await until(lambda: one.sent == 150, "all lines are there")
+    stop.set()
+    await running
+    assert [line.text for line in logs.lines] == [f"line {number}" for number in range(150)]
+    assert one.spool.is_empty
+
+
+def test_a_burst_beyond_what_memory_can_hold_is_cut_and_counted(tmp_path: Path) -> None:
+    one = shipper(FakeLogs(SMALL), tmp_path / "spool")
+    one.burst_bytes = 10_000
+    for number in range(1_000):
+        one.offer(f"line {number}")
+    assert 10_000 < one._size < 10_100
+    assert one.dropped == 1_000 - len(one._lines) > 0
+
+
 async def test_a_full_spool_drops_the_oldest_and_counts_them(tmp_path: Path) -> None:
     logs = FakeLogs(SMALL, is_away=True)
     one = shipper(logs, tmp_path / "spool", most_bytes=5_000)

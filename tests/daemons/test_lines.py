@@ -139,7 +139,7 @@ def test_a_field_that_is_called_a_secret_is_not_shown(stream: io.StringIO, name:
 
 
 def _refused_with_credentials() -> None:
-    answer = {"Error": {"Code": "SignatureDoesNotMatch", "Message": f"Credential={KEY_ID} aws_secret_access_key={SECRET}"}}
+    answer: Any = {"Error": {"Code": "SignatureDoesNotMatch", "Message": f"Credential={KEY_ID} aws_secret_access_key={SECRET}"}}
     with translated("receiving", "hpc-events"):
         raise ClientError(answer, "ReceiveMessage")
 
@@ -155,7 +155,7 @@ def test_an_error_with_credentials_in_it(stream: io.StringIO, failing: Callable[
         failing()
     log.error("service.failed", **caught.value.to_event())
     if isinstance(caught.value, ConfigError):
-        log.error("service.failed", problems=caught.value.problems)
+        assert not any(SECRET[:20].replace("/", "-") in problem for problem in caught.value.problems)
     assert SECRET not in stream.getvalue()
     assert SECRET.replace("/", "-") not in stream.getvalue()
     assert KEY_ID not in stream.getvalue()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import structlog
+from botocore.exceptions import ClientError
 
 from daemons.aws.logs import LogStream, count_rejected
 from daemons.aws.session import Clients, open_clients
@@ -92,6 +93,27 @@ async def test_an_aws_that_is_not_there(clients: Clients) -> None:
     async with open_clients(region=REGION, endpoints={"default": "http://127.0.0.1:9"}) as nobody:
         with pytest.raises(AwsUnavailable):
             await LogStream(nobody, group="g", stream="s", retention_days=0).put([Line(NOW_MS, "one")])
+
+
+async def test_a_line_that_aws_finds_invalid_does_not_hold_up_the_others() -> None:
+    stored: list[str] = []
+
+    class Picky:
+        async def put_log_events(self, **call: Any) -> dict[str, Any]:
+            texts = [event["message"] for event in call["logEvents"]]
+            if "bad" in texts:
+                raise ClientError({"Error": {"Code": "InvalidParameterException", "Message": "no"}}, "PutLogEvents")
+            stored.extend(texts)
+            return {}
+
+    class Opened(Clients):
+        async def get(self, service: str) -> Any:
+            return Picky()
+
+    lines = [Line(at, "bad" if at in (3, 7) else f"line {at}") for at in range(10)]
+    stream = LogStream(Opened(region=REGION, endpoints={}), group="g", stream="s", retention_days=0)
+    assert await stream.put(lines) == 2
+    assert stored == [f"line {at}" for at in range(10) if at not in (3, 7)]
 
 
 @pytest.mark.parametrize(
