@@ -6,7 +6,7 @@ PYTHON ?= python3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup schedulers demo test check bench format lock package clean
+.PHONY: help setup schedulers demo test check bench format events lock package clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ bench: setup ## measure what is promised (ARGS="--json")
 format: $(STAMP) ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+events: $(STAMP) ## write docs/events.md anew from daemons/events.py
+	$(BIN)/headnode events --markdown > docs/events.md
 
 lock: $(STAMP) ## resolve the dependencies anew into requirements.lock
 	$(BIN)/uv pip compile -q --upgrade setup.cfg --all-extras --generate-hashes --python-version 3.11 --universal \

@@ -52,14 +52,16 @@ async def apply_decisions(
 
 
 async def _apply(decision: Decision, fleet: Fleet, groups: Groups, applied: Applied, now: float) -> None:
+    said = {"fleet": fleet.name, "previous": fleet.desired, "target": decision.target, "because": decision.reason}
     if decision.action is Action.CANCEL:
         left = await groups.cancel_unfulfilled(fleet, decision.target)
-        event = "capacity.cancelled" if left < fleet.desired else "capacity.not_cancelled"
-        log.info(event, fleet=fleet.name, previous=fleet.desired, target=decision.target, desired=left, because=decision.reason)
+        if left < fleet.desired:
+            log.info("capacity.cancelled", **said, desired=left)
+        else:
+            log.info("capacity.not_cancelled", **said, desired=left)
         return
     if decision.target <= fleet.desired:  # Auto Scaling shows it already
         return
-    said = {"fleet": fleet.name, "previous": fleet.desired, "target": decision.target, "because": decision.reason}
     if fleet.spec.launch is Launch.DESIRED_CAPACITY:
         await groups.raise_desired(fleet, decision.target)
         applied.memory = noted(applied.memory, decision, now)

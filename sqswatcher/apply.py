@@ -71,11 +71,17 @@ class Batch:
         """Await `doing`; if it fails transiently, all these steps have failed. Refusals are bugs or broken set-ups: they do too,
         because the next message may well be about something else, but they are logged as errors.
         """
+        concerned = list(steps)
         try:
             await doing
         except HeadnodeError as err:
-            (log.warning if err.transient else log.error)("batch.step_failed", **err.to_event())
-            for step in steps:
+            (log.warning if err.transient else log.error)(
+                "batch.step_failed",
+                instance_ids=[step.instance_id for step in concerned],
+                message_ids=[one for step in concerned for one in step.message_ids],
+                **err.to_event(),
+            )
+            for step in concerned:
                 self.failed[step.instance_id] = str(err)
             return False
         return True
@@ -98,6 +104,8 @@ class Batch:
                 self.failed[instance_id] = "the row was changed by somebody else meanwhile"
             else:
                 self.written[instance_id] = row
+                ids = self._steps[instance_id].message_ids
+                log.debug("row.written", instance_id=instance_id, message_ids=ids, state=row.state, version=row.version)
 
     async def _deregister(self, leaving: Mapping[Hostname, Step]) -> None:
         if not leaving:
@@ -125,7 +133,12 @@ class Batch:
 
     async def _abandon(self, step: Step) -> None:
         """Trying again would not help, and a launching hook waits: Auto Scaling ends the instance and launches another."""
-        log.error("instance.abandoned", instance_id=step.instance_id, because=self.failed[step.instance_id])
+        log.error(
+            "instance.abandoned",
+            instance_id=step.instance_id,
+            message_ids=step.message_ids,
+            because=self.failed[step.instance_id],
+        )
         for hook in step.hooks:
             await self._world.groups.complete_hook(step.fleet, hook, step.instance_id, proceed=False)
         self.abandoned.add(step.instance_id)
@@ -143,7 +156,22 @@ class Batch:
             if result.outcome not in good:
                 self.failed[step.instance_id] = f"{step.effect} {hostname}: {result.outcome}: {result.detail}"
                 log.warning(
-                    "node.not_changed", hostname=hostname, effect=step.effect, outcome=result.outcome, detail=result.detail
+                    "node.not_changed",
+                    instance_id=step.instance_id,
+                    message_ids=step.message_ids,
+                    hostname=hostname,
+                    effect=step.effect,
+                    outcome=result.outcome,
+                    detail=result.detail,
+                )
+            else:
+                log.debug(
+                    "node.changed",
+                    instance_id=step.instance_id,
+                    message_ids=step.message_ids,
+                    hostname=hostname,
+                    effect=step.effect,
+                    outcome=result.outcome,
                 )
 
     async def _change_dns(self, leaving: Mapping[Hostname, Step], joining: Mapping[Hostname, Step]) -> None:
@@ -158,7 +186,16 @@ class Batch:
             return
         steps = [*joining.values(), *(leaving[name] for name in deletes)]
         records = Records(upserts=upserts, deletes=deletes)
-        await self._attempt(steps, self._world.zone.change(records, await_sync=self._world.scheduler.resolves_names))
+        if await self._attempt(steps, self._world.zone.change(records, await_sync=self._world.scheduler.resolves_names)):
+            for hostname, step in {**leaving, **joining}.items():
+                if hostname in upserts or hostname in deletes:
+                    log.debug(
+                        "dns.changed",
+                        instance_id=step.instance_id,
+                        message_ids=step.message_ids,
+                        hostname=hostname,
+                        address=upserts.get(hostname),
+                    )
 
     async def _answer_hooks(self, step: Step) -> None:
         groups = self._world.groups
@@ -190,6 +227,8 @@ class Batch:
         }
         if finished:
             await self._world.queue.delete(list(finished.values()))
+            for message_id in finished:
+                log.debug("message.deleted", message_id=message_id)
         await _postpone(self._world.queue, wait.values(), lambda message: min(POSTPONE_S * message.receives, RETRY_CEILING_S))
         await _postpone(self._world.queue, again.values(), lambda message: min(RETRY_S * 2**message.receives, RETRY_CEILING_S))
 

@@ -75,6 +75,11 @@ class Step:
     because: str = ""
 
     @property
+    def message_ids(self) -> list[str]:
+        """What has led to it: the cause that every line about it names."""
+        return [message.message_id for message in self.messages]
+
+    @property
     def lasts(self) -> bool:
         """Is `after` another row than `before`?"""
         return self.effect is not Effect.LINGER

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,10 @@ class Settings:
     resync: reconcile.Options
 
 
+def _new_id() -> str:
+    return uuid.uuid4().hex[:12]
+
+
 class Membership:
     """Keeps scheduler, table and zone true to the messages, and to Auto Scaling where messages were lost."""
 
@@ -42,8 +47,12 @@ class Membership:
         settings: Settings,
         clock: Callable[[], float],
         ring: Callable[[str], None] = lambda _: None,
+        new_id: Callable[[], str] = _new_id,
     ) -> None:
-        """`ring` is called with a word when something has happened that jobwatcher should look at."""
+        """`ring` is called with a word when something has happened that jobwatcher should look at. `new_id` names each batch and
+        each comparison: every line about it, adapters' and plugins' too, carries that name.
+        """
+        self._new_id = new_id
         self._ring = ring
         self._world = world
         self._places = places
@@ -64,8 +73,9 @@ class Membership:
         fresh = await _unless_stopped(stop, self._receive())
         received = tuple({message.message_id: message for message in (*self._lingering, *fresh)}.values())
         if received:
-            async with _kept_invisible(self._world.queue, received, self._settings.visibility_s):
-                await self._process(received)
+            with structlog.contextvars.bound_contextvars(batch=self._new_id()):
+                async with _kept_invisible(self._world.queue, received, self._settings.visibility_s):
+                    await self._process(received)
 
     async def compare(self) -> reconcile.Reconciliation:
         """What a resync would do now. A source that does not answer in full raises, and nothing follows from the others."""
@@ -77,6 +87,10 @@ class Membership:
     async def resync(self) -> reconcile.Reconciliation:
         """Compare, and mend. What raises ends it with nothing done; the next one is due later."""
         self._resync_at = self._clock() + self._settings.resync_s
+        with structlog.contextvars.bound_contextvars(batch=self._new_id()):
+            return await self._resync()
+
+    async def _resync(self) -> reconcile.Reconciliation:
         found = await self.compare()
         for finding in found.findings:
             log.warning("membership.differs", kind=finding.kind, instance_id=finding.instance_id, because=finding.sentence)
@@ -100,6 +114,13 @@ class Membership:
     async def _process(self, received: Sequence[Received]) -> None:
         started = self._clock()
         deliveries = [read_delivery(message) for message in received]
+        for delivery in deliveries:
+            log.debug(
+                "message.received",
+                message_id=delivery.received.message_id,
+                receives=delivery.received.receives,
+                instance_ids=[happening.instance_id for happening in delivery.happenings],
+            )
         if any(delivery.launch_failed for delivery in deliveries):
             self._ring("launch failed")
         seen = await observe(
@@ -145,12 +166,19 @@ def _report(plan: Plan, batch: Batch) -> None:
         row = batch.written.get(step.instance_id)
         if step.instance_id in batch.failed:
             error = batch.failed[step.instance_id]
-            log.warning("instance.not_advanced", instance_id=step.instance_id, effect=step.effect, error=error)
+            log.warning(
+                "instance.not_advanced",
+                instance_id=step.instance_id,
+                message_ids=step.message_ids,
+                effect=step.effect,
+                error=error,
+            )
         elif row is not None:
             log.info(
                 "instance.advanced",
                 state=row.state,
                 instance_id=row.instance_id,
+                message_ids=step.message_ids,
                 hostname=row.hostname,
                 fleet=row.fleet,
                 address=row.address,

@@ -20,6 +20,12 @@ COMMANDS = (
         LOOK,
     ),
     Later(
+        "events",
+        "Say what a log line means and what to do about it; without a name list them all.",
+        "daemons.cli.events:events",
+        LOOK,
+    ),
+    Later(
         "hold",
         "Have nodewatcher leave a node alone: it neither drains nor ends nor replaces it.",
         "daemons.cli.hold:hold",
