@@ -4,7 +4,9 @@ In its state directory: `memory.json` what has been learnt, `last.json` the last
 `decisions.jsonl` the decisions that are news, `decisions.jsonl.1.gz` … the older ones, compressed. All are JSON, a line a record.
 """
 
+import contextlib
 import gzip
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +24,7 @@ T = TypeVar("T")
 MEMORY, LAST, DECISIONS = "memory.json", "last.json", "decisions.jsonl"
 _PACKED_SHARE = 0.2  # what gzip leaves of such lines, and rather less
 _LEAST_PART_BYTES = 64 * 1024
+_BLOCK_BYTES, _TAIL_BYTES = 256 * 1024, 8 << 20  # how the end of a history is read, and how much of it at most
 
 
 class Journal:
@@ -137,3 +140,32 @@ def _history(path: Path) -> list[Path]:
     parts = sorted(path.glob(f"{DECISIONS}.*.gz"), key=lambda part: -int(part.name.split(".")[-2]))
     current = path / DECISIONS
     return [*parts, *([current] if current.exists() else [])]
+
+
+def read_tail(directory: Path, kind: type[T], *, most: int) -> tuple[T, ...]:
+    """The newest records of the history, oldest first: at most `most` of them, and of the file that is being written alone.
+
+    Lines that are no such records are left out: an earlier version may have written them.
+    """
+    path = directory / DECISIONS
+    found: list[T] = []
+    lines: list[bytes] = []
+    with contextlib.suppress(OSError):  # none yet, being rotated away, or not ours to read
+        lines = _last_lines(path, most)
+    for line in lines:
+        with contextlib.suppress(InvalidValue):
+            found.append(parse_json(kind, line))
+    return tuple(found)
+
+
+def _last_lines(path: Path, most: int) -> list[bytes]:
+    """The last whole lines of a file, of its last megabytes at the most."""
+    with path.open("rb") as file:
+        at, data = file.seek(0, os.SEEK_END), b""
+        while at > 0 and data.count(b"\n") <= most and len(data) < _TAIL_BYTES:
+            size = min(_BLOCK_BYTES, at)
+            at -= size
+            file.seek(at)
+            data = file.read(size) + data
+    lines = data[: data.rfind(b"\n") + 1].splitlines()
+    return (lines if at == 0 else lines[1:])[-most:]

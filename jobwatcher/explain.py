@@ -28,7 +28,7 @@ def explain_last(record: Record) -> Explanation:
     """The last look: every fleet, what waits and why, what is wrong."""
     outcome = record.outcome
     sentences = [f"at {clock(record.seen.now)}:", *(alarm.because for alarm in outcome.alarms)]
-    sentences += [f"fleet {decision.fleet} {_verdict(decision)}: {decision.reason}" for decision in outcome.decisions]
+    sentences += [f"fleet {decision.fleet} {verdict_on(decision)}: {decision.reason}" for decision in outcome.decisions]
     waiting: dict[str, int] = {}
     for answer in outcome.answers:
         waiting[answer.sentence] = waiting.get(answer.sentence, 0) + answer.count
@@ -40,8 +40,8 @@ def explain_last(record: Record) -> Explanation:
 
 def explain_job(record: Record, job: str) -> Explanation:
     """One job, or one array. A single task of an array is told of with its array."""
-    answers = [answer for answer in record.outcome.answers if any(_same_job(job, other) for other in answer.jobs)]
-    hosts = sorted(node.hostname for node in record.seen.nodes if any(_same_job(job, other) for other in node.jobs))
+    answers = [answer for answer in record.outcome.answers if any(is_same_job(job, other) for other in answer.jobs)]
+    hosts = sorted(node.hostname for node in record.seen.nodes if any(is_same_job(job, other) for other in node.jobs))
     sentences = [f"job {job} runs on {', '.join(hosts)}"] if hosts else []
     decisions = {decision.fleet: decision for decision in record.outcome.decisions}
     sentences += [f"job {job} {_fate(answer, job, decisions)}" for answer in answers]
@@ -74,7 +74,7 @@ def explain_fleet(record: Record, name: str) -> Explanation:
         known = ", ".join(one.name for one in record.seen.fleets)
         return Explanation(sentences=(f"there is no fleet {name}; there are {known}",), facts={"fleet": name}, found=False)
     learnt = learn(record.seen, record.memory, record.options.jobwatcher)
-    sentences = [f"fleet {name} {_verdict(decision)}: {decision.reason}", *_remembered(learnt, fleet)]
+    sentences = [f"fleet {name} {verdict_on(decision)}: {decision.reason}", *_remembered(learnt, fleet)]
     if fleet.spec.price_per_hour:
         cost = fleet.spec.price_per_hour * decision.target
         sentences.append(f"at {decision.target} nodes it costs {cost:.2f} an hour")
@@ -88,7 +88,7 @@ def explain_fleet(record: Record, name: str) -> Explanation:
     return Explanation(sentences=tuple(sentences), facts=facts)
 
 
-def _verdict(decision: Decision) -> str:
+def verdict_on(decision: Decision) -> str:
     if decision.action is Action.HOLD:
         return f"stays at {decision.desired}"
     if decision.action is Action.RAISE:
@@ -109,7 +109,7 @@ def _fate(answer: Answer, job: str, decisions: Mapping[FleetName, Decision]) -> 
     for (fleet, _), bound in zip((answer.new or {}).items(), bounds[2:], strict=True):
         if place < bound:
             decision = decisions[fleet]
-            return f"needs new nodes of fleet {fleet}, which {_verdict(decision)} ({decision.reason})"
+            return f"needs new nodes of fleet {fleet}, which {verdict_on(decision)} ({decision.reason})"
     more = "; more nodes would not help" if answer.why.startswith(f"{Limit.BLOCKED} by") else ""
     return f"waits: {answer.why}{more}"
 
@@ -120,10 +120,10 @@ def _place(answer: Answer, job: str) -> int | None:
         return 0
     if len(answer.jobs) != answer.count:
         return None
-    return next((place for place, other in enumerate(answer.jobs) if _same_job(job, other)), None)
+    return next((place for place, other in enumerate(answer.jobs) if is_same_job(job, other)), None)
 
 
-def _same_job(asked: str, other: str) -> bool:
+def is_same_job(asked: str, other: str) -> bool:
     """Is the one asked for the other, or a task or a part of it? Slurm writes 17_[1-20], 17_3 and 17+1."""
     if asked == other or other.startswith((f"{asked}_", f"{asked}+", f"{asked}[")):
         return True

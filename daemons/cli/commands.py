@@ -6,6 +6,13 @@ LOOK, CHANGE, SET_UP, TRY = "Look", "Change", "Set up", "Run and try"
 
 COMMANDS = (
     Later(
+        "status",
+        "Show services, fleets, waiting work and the last decisions on one screen, problems first.",
+        "daemons.cli.status:status",
+        LOOK,
+    ),
+    Later("jobs", "List the waiting work: what each shape of job needs, and what it waits for.", "daemons.cli.jobs:jobs", LOOK),
+    Later(
         "nodes",
         "List the nodes as nodewatcher last saw them, each with the sentence that says why it stays or goes.",
         "daemons.cli.nodes:nodes",

@@ -1,8 +1,10 @@
 """What commands share: the configuration they work on, and how tables and JSON are printed."""
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +32,11 @@ def read_config(path: Path | None) -> Config:
     return load_config(path, os.environ, load_settings=load_settings)
 
 
+def printable(text: str) -> str:
+    """Text of others for a terminal: whatever could move the cursor or change colours is a question mark."""
+    return text if text.isprintable() else "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
 def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
     """A table of these columns, or with `as_json` the rows whole."""
     if as_json:
@@ -42,5 +49,26 @@ def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_
     table = Table(*columns, box=None, pad_edge=False)
     for row in rows:
         cells = (row[name] for name in columns)
-        table.add_row(*(escape(", ".join(map(str, cell)) if isinstance(cell, list) else str(cell)) for cell in cells))
+        table.add_row(*(escape(printable(_cell(cell))) for cell in cells))
     Console().print(table)
+
+
+def _cell(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+@contextlib.contextmanager
+def progress(doing: str, *, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """For what may take longer than two seconds: a bar on a terminal's standard error, nothing elsewhere.
+
+    Yields what to call with how much is done; without a `total` the bar says only that it goes on.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console  # noqa: PLC0415  loaded where a person reads
+    from rich.progress import Progress  # noqa: PLC0415
+
+    with Progress(console=Console(file=sys.stderr), transient=True) as bar:
+        task = bar.add_task(doing, total=total)
+        yield lambda done: bar.update(task, completed=done)

@@ -1,0 +1,122 @@
+"""Collects what `status`, `jobs` and `top` tell: the services' records, systemd's word, and with `live` everybody's own."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from daemons.cli.overview import (
+    Deed,
+    Overview,
+    ServiceLine,
+    Unit,
+    alarms_of,
+    fleet_lines,
+    job_deeds,
+    late_after_s,
+    look_of,
+    newest,
+    node_deeds,
+    node_problems,
+    queue_problems,
+    service_line,
+    service_problems,
+    wait_lines,
+)
+from daemons.config import Config
+from daemons.errors import InvalidValue
+from daemons.record import MEMORY, read_last, read_tail
+from jobwatcher.record import Record as JobRecord
+from jobwatcher.record import state_directory as jobs_directory
+from nodewatcher.record import Record as NodeRecord
+from nodewatcher.record import state_directory as nodes_directory
+
+SERVICES = ("sqswatcher", "jobwatcher", "nodewatcher")
+_HISTORY = 12  # records of each service that are searched for what was decided last
+
+_NOT_ASKED: Mapping[str, float | None] = {}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Records:
+    """What the services have written. A file that cannot be read is None, and a problem."""
+
+    jobs: JobRecord | None
+    nodes: NodeRecord | None
+    problems: tuple[str, ...] = ()
+
+
+def read_records(config: Config) -> Records:
+    jobs, one = _read(jobs_directory(config.jobwatcher), JobRecord)
+    nodes, other = _read(nodes_directory(config.nodewatcher), NodeRecord)
+    return Records(jobs=jobs, nodes=nodes, problems=(*one, *other))
+
+
+def _read(directory: Path, kind: type[T]) -> tuple[T | None, tuple[str, ...]]:
+    try:
+        return read_last(directory, kind), ()
+    except (InvalidValue, OSError) as err:
+        return None, (f"what is recorded in {directory} cannot be read: {err}",)
+
+
+def compose(
+    config: Config,
+    records: Records,
+    units: Mapping[str, Unit],
+    *,
+    now: float,
+    queue: Mapping[str, float | None] = _NOT_ASKED,
+    more: Sequence[str] = (),
+) -> Overview:
+    """One page of all that. `queue` is what the queue says, where it was asked; `more` are problems met on the way."""
+    look = look_of(records.jobs, records.nodes)
+    services = service_lines(config, units, now=now)
+    deeds = (
+        *job_deeds(read_tail(jobs_directory(config.jobwatcher), JobRecord, most=_HISTORY)),
+        *_node_history(nodes_directory(config.nodewatcher)),
+    )
+    problems = (
+        *service_problems(services),
+        *records.problems,
+        *more,
+        *queue_problems(queue),
+        *alarms_of(records.jobs, records.nodes),
+        *(node_problems(look) if look is not None else ()),
+    )
+    return Overview(
+        cluster=config.cluster,
+        at=look.at if look is not None else None,
+        problems=tuple(dict.fromkeys(problems)),
+        services=services,
+        fleets=fleet_lines(look, records.jobs) if look is not None else (),
+        waiting=wait_lines(records.jobs.outcome.answers) if records.jobs is not None else (),
+        deeds=newest(deeds),
+        queue=queue,
+    )
+
+
+def _node_history(directory: Path) -> tuple[Deed, ...]:
+    records = read_tail(directory, NodeRecord, most=_HISTORY)
+    return tuple(node_deeds(records, begins=len(records) < _HISTORY))
+
+
+def service_lines(config: Config, units: Mapping[str, Unit], *, now: float) -> tuple[ServiceLine, ...]:
+    """Each service. That it has looked shows in its memory, which is written with every look that went well."""
+    watched = {
+        "jobwatcher": (jobs_directory(config.jobwatcher), config.jobwatcher.interval_s),
+        "nodewatcher": (nodes_directory(config.nodewatcher), config.nodewatcher.interval_s),
+    }
+    lines = [service_line("sqswatcher", units.get("sqswatcher"), looked_s=None, late_s=0.0, keeps_record=False)]
+    for service, (directory, interval_s) in watched.items():
+        age_s = _age_s(directory / MEMORY, now)
+        lines.append(service_line(service, units.get(service), looked_s=age_s, late_s=late_after_s(interval_s)))
+    return tuple(lines)
+
+
+def _age_s(path: Path, now: float) -> float | None:
+    try:
+        return max(0.0, now - path.stat().st_mtime)
+    except OSError:
+        return None

@@ -1,0 +1,291 @@
+"""One page that says whether all is well, from real records of jobwatcher and nodewatcher among fakes."""
+
+import asyncio
+import json
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from daemons.cli import app
+from daemons.cli.common import NothingKnown
+from daemons.cli.units import fetch_units, parse_units
+from daemons.model import BlockedBy, FleetName, Instance, JobDemand, JobId, NodeState, Shape, State
+from tests.fakes import BATCH, FakeGroups, FakeRows, FakeScheduler, hostname, instance_id
+from tests.jobwatcher import cluster as jobwatcher
+from tests.jobwatcher.test_shortages import failed
+from tests.nodewatcher import cluster as nodewatcher
+
+CONFIG = """
+cluster = "hpc"
+region = "eu-west-1"
+queue = "hpc-events"
+table = "hpc-instances"
+[scheduler]
+name = "local"
+settings = {{ file = "/nowhere/local.db" }}
+[[fleet]]
+name = "batch"
+group = "hpc-batch"
+instance_type = "c5.2xlarge"
+cpus = 8
+[jobwatcher]
+state_dir = "{jobs}"
+[nodewatcher]
+state_dir = "{nodes}"
+"""
+
+
+@dataclass
+class Head:
+    """A head node whose jobwatcher and nodewatcher look at the same world, one after the other, and write down what they see."""
+
+    directory: Path
+    jobs: jobwatcher.Cluster
+    nodes: nodewatcher.Cluster
+
+    @classmethod
+    def of(cls, directory: Path, groups: FakeGroups) -> "Head":
+        rows, scheduler = FakeRows(), FakeScheduler()
+        jobs = jobwatcher.Cluster(directory / "jobwatcher", groups, rows=rows, scheduler=scheduler)
+        nodes = nodewatcher.Cluster(groups=groups, rows=rows, scheduler=scheduler, now=jobwatcher.NOON + 1)
+        (directory / "headnode.toml").write_text(CONFIG.format(jobs=jobs.directory, nodes=nodes.directory))
+        return cls(directory, jobs, nodes)
+
+    async def look(self) -> None:
+        await self.jobs.look()
+        await self.nodes.passes(after_s=10)
+
+    async def run(self, *argv: str) -> Result:
+        config = str(self.directory / "headnode.toml")
+        return await asyncio.to_thread(CliRunner().invoke, app, [*argv, "--config", config], env={"COLUMNS": "500"})
+
+    async def told(self, *argv: str, code: int = 0) -> Any:
+        done = await self.run(*argv, "--json")
+        assert done.exit_code == code, done.output
+        return json.loads(done.stdout)
+
+
+@pytest.fixture
+def head(tmp_path: Path) -> Head:
+    return Head.of(tmp_path, FakeGroups.of(1, 2))
+
+
+async def test_a_cluster_that_is_well_is_so_on_one_page(head: Head) -> None:
+    head.jobs.scheduler.work(hostname(1), "5")
+    head.jobs.waits(3)
+    head.jobs.waits(2, job="9", blocked_by=BlockedBy.HOLD, reason="JobHeldUser")
+    await head.look()
+    page = await head.told("status")
+    assert (page["ok"], page["problems"], page["cluster"]) == (True, [], "hpc")
+    assert [(one["service"], one["is_alive"]) for one in page["services"]] == [
+        ("sqswatcher", None),
+        ("jobwatcher", True),
+        ("nodewatcher", True),
+    ]
+    (fleet,) = page["fleets"]
+    assert {
+        name: fleet[name] for name in ("fleet", "minimum", "desired", "maximum", "registered", "busy", "idle", "booting")
+    } == {
+        "fleet": "batch",
+        "minimum": 0,
+        "desired": 4,
+        "maximum": 10,
+        "registered": 2,
+        "busy": 1,
+        "idle": 1,
+        "booting": 0,
+    }
+    assert [(line["jobs"], line["fate"], line["waits_for"]) for line in page["waiting"]] == [
+        (1, "starting", "about to start: there is room on live nodes"),
+        (2, "asked", "new nodes of fleet batch"),
+        (2, "blocked", "blocked by hold (JobHeldUser)"),
+    ]
+    assert page["deeds"][0]["sentence"].startswith("fleet batch grows from 2 to 4: 2 more for waiting jobs")
+    shown = await head.run("status")
+    assert shown.exit_code == 0, shown.output
+    assert shown.output.startswith("hpc at 12:00:11 UTC: all is well")
+    assert "blocked by hold (JobHeldUser); more nodes would not help" in shown.output
+
+
+async def test_problems_come_first_and_are_the_exit_code(head: Head) -> None:
+    head.jobs.waits(3)
+    await head.look()
+    failed(head.jobs, 1)
+    head.jobs.scheduler.falls(hostname(2), NodeState.DOWN)
+    await head.look()
+    page = await head.told("status", code=1)
+    assert any("We currently do not have sufficient c5.2xlarge capacity" in problem for problem in page["problems"])
+    assert any(problem.startswith(f"the scheduler calls {hostname(2)} down") for problem in page["problems"])
+    shown = await head.run("status")
+    assert shown.exit_code == 1
+    lines = shown.output.splitlines()
+    assert lines[0] == f"hpc at 12:00:21 UTC: {len(page['problems'])} problems"
+    assert [line[:4] for line in lines[1 : 1 + len(page["problems"])]] == ["  ! "] * len(page["problems"])
+
+
+async def test_nodes_on_their_way_in_and_out_are_counted_apart(head: Head) -> None:
+    head.jobs.groups.arrive(BATCH.name, 3, 4, 5, 6)
+    head.jobs.rows.hold(
+        Instance(instance_id=instance_id(3), fleet=FleetName("batch"), state=State.PENDING),
+        Instance(instance_id=instance_id(4), fleet=FleetName("batch"), state=State.DRAINING, hostname=hostname(4)),
+    )
+    head.jobs.registered(5, up=False)
+    await head.look()
+    (fleet,) = (await head.told("status"))["fleets"]
+    assert (fleet["booting"], fleet["registered"], fleet["idle"], fleet["draining"]) == (3, 3, 2, 1), "one has no row yet"
+
+
+async def test_where_nothing_is_recorded_that_is_the_problem(head: Head) -> None:
+    page = await head.told("status", code=1)
+    assert page["problems"] == ["jobwatcher is not well: has recorded nothing", "nodewatcher is not well: has recorded nothing"]
+    assert page["at"] is None
+    assert isinstance((await head.run("jobs")).exception, NothingKnown)
+
+
+async def test_a_service_that_has_stopped_looking_is_found_out(head: Head) -> None:
+    await head.look()
+    assert (await head.told("status"))["ok"]
+    memory = head.jobs.directory / "memory.json"
+    os.utime(memory, (memory.stat().st_atime, memory.stat().st_mtime - 900))
+    page = await head.told("status", code=1)
+    (problem,) = page["problems"]
+    assert problem.startswith("jobwatcher is not well: late; its last look was 9")
+
+
+async def test_a_record_that_cannot_be_read_is_a_problem_and_the_rest_is_told(head: Head) -> None:
+    await head.look()
+    (head.jobs.directory / "last.json").write_text('{"version": "0"}\n')
+    page = await head.told("status", code=1)
+    assert [problem.partition(" cannot be read")[0] for problem in page["problems"]] == [
+        f"what is recorded in {head.jobs.directory}"
+    ]
+    assert page["fleets"][0]["registered"] == 2, "nodewatcher has seen them too"
+
+
+async def test_what_others_wrote_does_not_steer_the_terminal(head: Head) -> None:
+    await head.look()
+    node = head.jobs.scheduler.known[hostname(1)]
+    head.jobs.scheduler.known[hostname(1)] = replace(node, states=frozenset({NodeState.DOWN}), reason="\x1b[2Jgone [red]x")
+    await head.look()
+    shown = await head.run("status")
+    assert "\x1b" not in shown.output
+    assert "?[2Jgone [red]x" in shown.output
+
+
+async def test_the_last_decisions_of_both_services_are_told_newest_first(head: Head) -> None:
+    head.jobs.waits(3)
+    await head.look()
+    head.jobs.scheduler.waiting.clear()
+    for _ in range(12):
+        await head.look()
+    deeds = (await head.told("status"))["deeds"]
+    assert [one["at"] for one in deeds] == sorted((one["at"] for one in deeds), reverse=True)
+    assert {one["service"] for one in deeds} == {"jobwatcher", "nodewatcher"}
+    assert any(one["sentence"].startswith(f"{hostname(1)} is to drain: idle for") for one in deeds)
+
+
+SHOWN = """Id=sqswatcher.service
+LoadState=loaded
+ActiveState=active
+SubState=running
+StatusText=12 cycles, the last one went well
+NRestarts=0
+
+Id=jobwatcher.service
+LoadState=loaded
+ActiveState=activating
+SubState=auto-restart
+StatusText=
+NRestarts=7
+
+Id=nodewatcher.service
+LoadState=not-found
+ActiveState=inactive
+SubState=dead
+StatusText=
+NRestarts=[not set]
+"""
+
+
+def test_what_systemd_says_is_read_whole() -> None:
+    units = parse_units(SHOWN)
+    assert set(units) == {"sqswatcher", "jobwatcher"}, "a unit that is not installed says nothing"
+    assert (units["sqswatcher"].active, units["sqswatcher"].status) == ("active", "12 cycles, the last one went well")
+    assert (units["jobwatcher"].sub, units["jobwatcher"].restarts) == ("auto-restart", 7)
+    assert parse_units("") == {}
+
+
+async def test_systemds_word_counts_where_it_runs_the_services(head: Head, monkeypatch: pytest.MonkeyPatch) -> None:
+    await head.look()
+    program = head.directory / "systemctl"
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{SHOWN}END\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{head.directory}:{os.environ['PATH']}")
+    monkeypatch.setattr("daemons.cli.units.BOOTED", head.directory)
+    page = await head.told("status", code=1)
+    assert page["problems"] == ["jobwatcher is not well: activating (auto-restart)"]
+    assert [(one["service"], one["state"], one["status"]) for one in page["services"]] == [
+        ("sqswatcher", "active (running)", "12 cycles, the last one went well"),
+        ("jobwatcher", "activating (auto-restart)", ""),
+        ("nodewatcher", "looks", ""),
+    ]
+
+
+def test_a_systemd_that_does_not_answer_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "systemctl"
+    program.write_text("#!/bin/sh\necho Failed to connect to bus >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert fetch_units(["jobwatcher"], booted=tmp_path) == {}
+    assert fetch_units(["jobwatcher"], booted=tmp_path / "elsewhere") == {}
+
+
+async def test_the_waiting_work_is_listed_by_shape_with_what_it_needs_and_waits_for(head: Head) -> None:
+    waiting = head.jobs.scheduler.waiting
+    waiting.append(
+        JobDemand(
+            jobs=(JobId("11"), JobId("12")),
+            count=2,
+            tasks=4,
+            per_task=Shape(cpus=4, memory_mib=2000, gpus=1, gpu_type="a100"),
+            nodes_min=2,
+            nodes_max=2,
+            features=(frozenset({"fast", "ssd"}), frozenset({"big"})),
+            partitions=frozenset({"gpu"}),
+            submitted_at=jobwatcher.NOON - 290,
+        )
+    )
+    head.jobs.waits(3, job="7", partitions=frozenset({"compute"}))
+    head.jobs.waits(2, job="8_[1-6%2]", partitions=frozenset({"compute"}))
+    head.jobs.waits(2, job="8_[1-6%2]", blocked_by=BlockedBy.ARRAY_LIMIT, cpus=1)
+    await head.look()
+    lines = {(line["jobs"][0], line["needs"]): line for line in (await head.told("jobs"))["waiting"]}
+    gpus = lines["11", "2 nodes: 4 tasks of 4 cpus, 2000 MiB, 1 gpu (a100); features fast&ssd or big"]
+    assert (gpus["count"], gpus["waits_s"], [one["fate"] for one in gpus["fates"]]) == (2, 300.0, ["limited"])
+    assert gpus["fates"][0]["waits_for"] == "no fleet serves partition gpu"
+    assert [one["fate"] for one in lines["7", "8 cpus"]["fates"]] == ["starting", "asked"]
+    assert [one["fate"] for one in lines["8_[1-6%2]", "1 cpu"]["fates"]] == ["blocked"], "each part of the array has its own need"
+    assert len(lines) == 4
+
+
+async def test_the_waiting_work_can_be_asked_for_by_fate_partition_and_job(head: Head) -> None:
+    head.jobs.waits(3, job="7", partitions=frozenset({"compute"}))
+    head.jobs.waits(1, job="9", partitions=frozenset({"long"}), blocked_by=BlockedBy.DEPENDENCY)
+    await head.look()
+
+    async def listed(*argv: str) -> list[str]:
+        return [line["jobs"][0] for line in (await head.told("jobs", *argv))["waiting"]]
+
+    assert await listed() == ["7", "9"]
+    assert await listed("--fate", "blocked") == ["9"]
+    assert await listed("--fate", "blocked", "--fate", "asked") == ["7", "9"]
+    assert await listed("--partition", "compute") == ["7"]
+    assert await listed("--job", "9") == ["9"]
+    shown = await head.run("jobs")
+    assert "1: " not in shown.output.splitlines()[-1]
+    assert shown.output.splitlines()[-1] == "4 jobs wait, as of 12:00:10 UTC"
+    assert "no such job waits" in (await head.run("jobs", "--job", "77")).output
