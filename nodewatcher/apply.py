@@ -50,9 +50,7 @@ async def apply_verdicts(verdicts: Sequence[Verdict], world: World, *, now: floa
     """Store clocks and states, take back drains, drain, look again, end. Raises what the scheduler or AWS raises."""
     await _record(verdicts, world, now=now)
     await _resume([verdict for verdict in verdicts if verdict.action is Action.RESUME], world, now=now)
-    for verdict in verdicts:
-        if verdict.action is Action.END:
-            await _end_unused(verdict, world, now=now)
+    await _end_unused([verdict for verdict in verdicts if verdict.action is Action.END], world, now=now)
     drained = await _drain([verdict for verdict in verdicts if verdict.action is Action.DRAIN], world, now=now)
     if drained:
         await _end(await _look_again(drained, world, now=now, options=options), world, now=now)
@@ -70,20 +68,40 @@ async def _record(verdicts: Sequence[Verdict], world: World, *, now: float) -> N
         await world.rows.put(changed)  # a stale row is planned anew in the next cycle
 
 
-async def _end_unused(verdict: Verdict, world: World, *, now: float) -> None:
-    """End an instance that takes no jobs. Its row is moved first: where that is stale, as the node has just joined, it stays."""
-    row = verdict.row
-    moved = row
-    if row.state is not State.TERMINATING:
-        written = await world.rows.put([advance(row, Event.ENDING, now=now)])
-        answer = written.get(row.instance_id)
-        if answer is None:
-            return
-        moved = answer
-        log.warning("node.never_came_up", instance_id=row.instance_id, fleet=row.fleet, console=await _console(row, world))
-    else:
-        await world.rows.put([replace(row, terminating_at=now)])
-    await _ask_for_end(moved, world, because=verdict.reason, relaunch=False)
+async def _end_unused(verdicts: Sequence[Verdict], world: World, *, now: float) -> None:
+    """End instances that take no jobs. Their rows are moved first: one whose row is stale, as the node has just joined, stays."""
+    if not verdicts:
+        return
+    written = await world.rows.put([_moved_to_its_end(verdict.row, now=now) for verdict in verdicts])
+    moved = []
+    for verdict in verdicts:
+        row = written.get(verdict.row.instance_id)
+        if row is None:
+            continue
+        if verdict.row.state is not State.TERMINATING:
+            log.warning("node.never_came_up", instance_id=row.instance_id, fleet=row.fleet, console=await _console(row, world))
+        moved.append(replace(verdict, row=row))
+    for verdict in await _without_jobs(moved, world):
+        await _ask_for_end(verdict.row, world, because=verdict.reason, relaunch=False)
+
+
+def _moved_to_its_end(row: Instance, *, now: float) -> Instance:
+    return replace(row, terminating_at=now) if row.state is State.TERMINATING else advance(row, Event.ENDING, now=now)
+
+
+async def _without_jobs(moved: Sequence[Verdict], world: World) -> Sequence[Verdict]:
+    """Those that the scheduler does not know. One that was made known to it since the rows were read is drained, and goes now if
+    nothing runs there; otherwise its end is asked for again later.
+    """
+    known = {node.hostname for node in await world.scheduler.nodes()} if moved else set[Hostname]()
+    there = [verdict.row.hostname for verdict in moved if verdict.row.hostname is not None and verdict.row.hostname in known]
+    if not there:
+        return moved
+    confirmed = await world.scheduler.drain(there, reason="its instance is ending")
+    done = [hostname for hostname in there if hostname in confirmed and confirmed[hostname].outcome is Outcome.DONE]
+    jobs = await world.scheduler.jobs_on(done) if done else {}
+    empty = {hostname for hostname in done if hostname in jobs and not jobs[hostname]}
+    return [verdict for verdict in moved if verdict.row.hostname not in known or verdict.row.hostname in empty]
 
 
 async def _console(row: Instance, world: World) -> str:

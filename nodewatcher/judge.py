@@ -56,6 +56,7 @@ class Bench:
     unobserved_s: float
     options: NodewatcherConfig
     fleets: Mapping[FleetName, Fleet]
+    known: Collection[Hostname]  # to the scheduler, whoever's they are
     needed: Collection[Hostname]  # that pending demand is about to use
     in_demand: Collection[FleetName]  # that waiting jobs could run on
     down_since: Mapping[InstanceId, float]
@@ -74,6 +75,8 @@ def judge(snapshot: NodeSnapshot, bench: Bench) -> Verdict:
     if row.held_until is not None and bench.now < row.held_until:
         return _judge_held(row, row.held_until)
     if row.state in (State.PENDING, State.READY):
+        if row.hostname is not None and row.hostname in bench.known:
+            return _keep(row, "the scheduler knows it already, and may start jobs there: its row is about to say so")
         return _judge_boot(row, bench)
     if node is None:
         return _keep(row, "the scheduler has not mentioned it")
@@ -154,11 +157,11 @@ def _judge_held(row: Instance, until: float) -> Verdict:
 
 def _judge_ending(snapshot: NodeSnapshot, bench: Bench) -> Verdict:
     """Its end has been asked for. If Auto Scaling still has it long after, the call was lost; then it is asked for again, unless
-    anything could be running there.
+    anything could be running there; a node that the scheduler knows is drained first.
     """
     row, node, member = snapshot.row, snapshot.node, snapshot.member
     waited_s = bench.now - row.terminating_at if row.terminating_at is not None else 0.0
-    is_safe = node is None or (node.drained_by_us and node.is_empty)
+    is_safe = row.hostname not in bench.known or (node is not None and node.is_empty)
     if member is not None and not member.is_leaving and waited_s >= RETRY_END_S and is_safe and not row.terminate_hook:
         reason = f"its end was asked for {waited_s:.0f} s ago, and Auto Scaling says {member.lifecycle}"
         return Verdict(row=row, action=Action.END, reason=reason)

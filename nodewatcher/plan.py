@@ -36,6 +36,7 @@ def plan_nodes(seen: Observation, memory: Memory, options: NodewatcherConfig) ->
         unobserved_s=seen.unobserved_s,
         options=options,
         fleets={fleet.name: fleet for fleet in seen.fleets},
+        known={node.hostname for node in seen.nodes},
         needed=needed_hostnames(seen),
         in_demand=_in_demand(seen),
         down_since=down,

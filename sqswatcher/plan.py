@@ -161,7 +161,7 @@ def _plan_life(
     row = _with_details(row, words, fleet, seen.now)
     match row.state:
         case State.READY:
-            return _plan_registration(row, stored, seen)
+            return _plan_registration(row, seen)
         case State.GONE | State.TERMINATING if _must_leave(row, stored):
             return _leave(row, stored, seen)
     hooks = _hooks(row.launch_hook) if row.state in (State.REGISTERED, State.DRAINING) else _hooks(row.terminate_hook)
@@ -215,7 +215,7 @@ def _with_details(row: Instance, words: Sequence[Happening], fleet: FleetName, n
     return row
 
 
-def _plan_registration(row: Instance, stored: Instance | None, seen: Observation) -> Step | _Postpone:
+def _plan_registration(row: Instance, seen: Observation) -> Step | _Postpone:
     if row.hostname is None:
         return _Postpone("the node has not said its host name yet")
     address = seen.addresses.get(row.instance_id, "")
@@ -226,7 +226,7 @@ def _plan_registration(row: Instance, stored: Instance | None, seen: Observation
         instance_id=row.instance_id,
         fleet=row.fleet,
         effect=Effect.REGISTER,
-        before=row if row != stored else None,
+        before=row,  # written even if it is as stored: whoever has moved the row meanwhile is noticed before jobs can start there
         after=enter(row, State.REGISTERED, now=seen.now),
         hooks=_hooks(row.launch_hook),
         because="ready",

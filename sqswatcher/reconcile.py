@@ -149,7 +149,7 @@ def _register(whole: Instance, row: Instance, now: float) -> Step:
         instance_id=row.instance_id,
         fleet=row.fleet,
         effect=Effect.REGISTER,
-        before=ready if ready != row else None,
+        before=ready if ready != row or row.state is not State.REGISTERED else None,
         after=ready if row.state is State.REGISTERED else enter(ready, State.REGISTERED, now=now),
         because="reconcile: registered again",
     )

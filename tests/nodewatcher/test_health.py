@@ -1,10 +1,11 @@
 """Broken nodes are replaced on two witnesses' word, and never all of them; nodes that never come up are ended."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from structlog.testing import capture_logs
 
-from daemons.model import Instance, JobDemand, JobId, NodeState, Shape, State
+from daemons.model import Instance, InstanceId, JobDemand, JobId, NodeState, Shape, State
 from tests.fakes import BATCH, FakeGroups, hostname, instance_id
 from tests.nodewatcher.cluster import OPTIONS, Cluster
 
@@ -166,6 +167,49 @@ async def test_one_that_joins_at_the_last_moment_stays() -> None:
     one.rows.put = joins_first  # type: ignore[assignment,method-assign]
     await one.passes()
     assert (one.groups.ended, one.state(1)) == ([], State.REGISTERED)
+
+
+async def test_one_that_the_scheduler_knows_before_its_row_says_so_stays_whatever_time_has_passed() -> None:
+    """sqswatcher was killed between the two, and jobs run there."""
+    one = cluster(1, 2)
+    one.change_row(1, state=State.READY, pending_at=one.now - 5000, registered_at=None)
+    one.scheduler.work(hostname(1), "7")
+    await one.watches(1800)
+    assert (one.groups.ended, one.state(1)) == ([], State.READY)
+    assert one.sentence(1) == "the scheduler knows it already, and may start jobs there: its row is about to say so"
+
+
+async def test_one_whose_name_another_row_claims_too_may_be_the_one_that_runs_jobs() -> None:
+    """sqswatcher was killed after it had given the name to the newcomer, and before it had written either row."""
+    two = cluster(1, 2)
+    two.change_row(2, state=State.READY, hostname=hostname(1), pending_at=two.now - 5000, registered_at=None)
+    two.scheduler.work(hostname(1), "7")
+    two.change_row(1, state=State.TERMINATING, terminating_at=two.now - 5000)
+    await two.watches(600)
+    assert two.groups.ended == []
+
+
+async def test_one_that_starts_a_job_between_the_look_at_it_and_its_end_is_drained_instead() -> None:
+    one = cluster(1, 2)
+    del one.scheduler.known[hostname(1)]
+    one.change_row(1, state=State.READY, pending_at=one.now - 5000, registered_at=None)
+    put = one.rows.put
+
+    async def joins_meanwhile(rows: Sequence[Instance]) -> Mapping[InstanceId, Instance | None]:
+        one.rows.put = put  # type: ignore[method-assign]
+        one.scheduler.up(hostname(1))
+        one.scheduler.work(hostname(1), "7")
+        return await put(rows)
+
+    one.rows.put = joins_meanwhile  # type: ignore[method-assign]
+    await one.passes()
+    assert (one.groups.ended, one.state(1)) == ([], State.TERMINATING)
+    assert one.scheduler.known[hostname(1)].drained_by_us
+    await one.watches(600)
+    assert one.groups.ended == []
+    one.scheduler.finish(hostname(1))
+    await one.passes(after_s=10)
+    assert one.groups.ended == [instance_id(1)]
 
 
 async def test_an_end_that_was_lost_is_asked_for_again_but_not_while_it_may_be_under_way() -> None:

@@ -1,12 +1,14 @@
 """Whole batches on stateful fakes: what the world looks like after the messages."""
 
 import asyncio
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 import pytest
 from structlog.testing import capture_logs
 
 from daemons.errors import AwsUnavailable, SchedulerUnavailable
-from daemons.model import NodeState, State
+from daemons.model import InstanceId, NodeState, State
 from daemons.ports import Place
 from tests.fakes import FakeGroups, FakeQueue, hostname, instance_id
 from tests.sqswatcher.cluster import Cluster, compute_ready, hook, notification
@@ -97,6 +99,26 @@ async def test_a_zone_that_is_away_delays_the_registration_and_loses_nothing() -
     await one.hears_again()
     assert one.state(1) is State.REGISTERED
     assert one.settled
+
+
+async def test_a_node_that_nodewatcher_gives_up_between_the_look_at_its_row_and_its_registration_is_not_registered() -> None:
+    """Its ready message has come before: only the row can tell that it is on its way out by now."""
+    one = Cluster(FakeGroups.of(1))
+    one.scheduler.refuses.add(hostname(1))
+    await one.hears(compute_ready(1))
+    one.scheduler.refuses.clear()
+    places = one.places.places
+
+    async def and_meanwhile(instance_ids: Collection[InstanceId]) -> Mapping[InstanceId, Place]:
+        ready = one.rows.stored[instance_id(1)]
+        one.rows.hold(replace(ready, state=State.TERMINATING, version=ready.version + 1))
+        one.places.places = places  # type: ignore[method-assign]
+        return await places(instance_ids)
+
+    one.places.places = and_meanwhile  # type: ignore[method-assign]
+    await one.hears_again()
+    assert one.scheduler.known == {}
+    assert one.state(1) is State.TERMINATING
 
 
 async def test_a_table_that_is_away_fails_the_whole_cycle_with_every_message_kept() -> None:
