@@ -11,6 +11,7 @@ from schedulers.torque.parse import NodeRow
 PLACEHOLDER = "headnode-placeholder"  # the property of the node that stands for nodes to come
 NOT_SENT = "MOM-list-not-sent"  # the first seconds of a node; it is down and offline then by nobody's word
 _KIB_EACH = 1024
+_TAKEN = frozenset({"job-exclusive", "job-sharing"})
 _KNOWN = frozenset({"free", "job-exclusive", "job-sharing", "busy", "reserve", "offline", "down", "time-shared", NOT_SENT})
 
 
@@ -41,6 +42,12 @@ def drained_by_us(row: NodeRow) -> bool:
     return is_offline(row) and row.note.startswith(DRAIN_MARK)
 
 
+def jobs_of(row: NodeRow) -> frozenset[JobId]:
+    """What occupies it. A node that Torque calls taken is somebody's, even if it names no job."""
+    nameless = {JobId(f"a job on {row.name}")} if row.states & _TAKEN and not row.jobs else set()
+    return frozenset(map(JobId, row.jobs)) | nameless
+
+
 def node_of(hostname: Hostname, row: NodeRow, fleets: Sequence[FleetSpec]) -> Node:
     """Properties are features. A node with the property of some fleet's queue serves those queues, any other serves them all."""
     queues = frozenset(fleet.partition for fleet in fleets)
@@ -49,7 +56,7 @@ def node_of(hostname: Hostname, row: NodeRow, fleets: Sequence[FleetSpec]) -> No
         states=_states(row),
         total=Shape(cpus=row.slots, memory_mib=_memory_mib(row), gpus=row.gpus),
         used=Shape(cpus=sum(row.jobs.values())),
-        jobs=frozenset(map(JobId, row.jobs)),
+        jobs=jobs_of(row),
         partitions=row.properties & queues or queues,
         features=row.properties,
         reason=row.note,

@@ -13,6 +13,7 @@ from daemons.errors import SchedulerUnavailable
 
 _BARE_AMPERSAND = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#\d{1,7}|#x[0-9a-fA-F]{1,6});)")
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NAME = re.compile(r"<name>([A-Za-z0-9.-]+)</name>")
 _PARTS = re.compile(r"(\d+)(?:-(\d+))?")
 _TABLE = re.compile(r"^(\d+)\[(\d+)\]\S*\s.*\s([A-Z])\s+\S+\s*$")
 
@@ -58,15 +59,18 @@ class Tasks:
     highest: int = -1  # index of those that are listed
 
 
-def parse_nodes(text: str) -> tuple[tuple[NodeRow, ...], int]:
-    """The nodes, and how many entries could not be read. Raises SchedulerUnavailable for what is no whole answer."""
-    rows, skipped = [], 0
+def parse_nodes(text: str) -> tuple[tuple[NodeRow, ...], tuple[str, ...]]:
+    """The nodes, and the names of those whose entries could not be read, "" where not even the name could. Raises
+    SchedulerUnavailable for what is no whole answer.
+    """
+    rows, skipped = [], []
     for entry in _entries(text, "Node", "pbsnodes -x"):
         try:
             rows.append(_node(entry))
         except (ElementTree.ParseError, ValueError, KeyError):
-            skipped += 1
-    return tuple(rows), skipped
+            name = _NAME.findall(entry)
+            skipped.append(name[0] if len(name) == 1 else "")
+    return tuple(rows), tuple(skipped)
 
 
 def parse_jobs(text: str) -> tuple[tuple[JobRow, ...], int]:

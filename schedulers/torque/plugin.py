@@ -22,6 +22,7 @@ from schedulers.torque.nodes import (
     drained_by_us,
     is_offline,
     is_placeholder,
+    jobs_of,
     node_of,
 )
 from schedulers.torque.parse import NodeRow
@@ -86,8 +87,8 @@ class Torque(Scheduler):
     async def jobs_on(self, hostnames: Collection[Hostname]) -> Mapping[Hostname, frozenset[JobId]]:
         if not hostnames:
             return {}
-        rows = by_hostname(await self.server.nodes())
-        return {name: frozenset(map(JobId, rows[name].jobs)) if name in rows else frozenset() for name in hostnames}
+        rows = by_hostname(await self.server.nodes(needed=hostnames))
+        return {name: jobs_of(rows[name]) if name in rows else frozenset() for name in hostnames}
 
     async def register(self, nodes: Sequence[NodeSpec]) -> Results:
         """One comma list for nodes that are alike.
@@ -114,13 +115,13 @@ class Torque(Scheduler):
         """Jobs are requeued first: a node whose mom is dead takes its jobs with it, and pbs_server some minutes."""
         if not hostnames:
             return {}
-        before = by_hostname(await self.server.nodes())
+        before = by_hostname(await self.server.nodes(needed=hostnames))
         there = [name for name in dict.fromkeys(hostnames) if name in before]
         said = ""
         if jobs := sorted({job for name in there for job in before[name].jobs}):
             said = await self.server.requeue(jobs)
         said = " ".join(filter(None, [said, await self._delete(there)]))
-        after = by_hostname(await self.server.nodes()) if there else before
+        after = by_hostname(await self.server.nodes(needed=hostnames)) if there else before
         return {name: _left(after.get(name), said) if name in there else _ABSENT for name in hostnames}
 
     async def drain(self, hostnames: Collection[Hostname], *, reason: str) -> Results:

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -42,15 +42,21 @@ class Server:
     commands: Commands
     bin: str = ""
 
-    async def nodes(self) -> tuple[NodeRow, ...]:
-        """All of them: none, if the server says that it has none. Raises SchedulerUnavailable."""
+    async def nodes(self, *, needed: Collection[str] = ()) -> tuple[NodeRow, ...]:
+        """All of them: none, if the server says that it has none. Those that cannot be read are left out, unless one of them is,
+        or may be, `needed`: nothing may be concluded of it then. Raises SchedulerUnavailable.
+        """
         argv = (self._path("pbsnodes"), "-x")
         answer = await self.commands.run(*argv)
         if not answer.ok and _NO_NODES in answer.err:
             return ()
         _judge(argv, answer, must_succeed=True)
         rows, skipped = await asyncio.to_thread(parse_nodes, answer.out)
-        _tell(skipped, "nodes", "pbsnodes -x")
+        _tell(len(skipped), "nodes", "pbsnodes -x")
+        lacking = set(needed) - {_label(row.name) for row in rows}
+        doubtful = [name for name in skipped if lacking and (not name or _label(name) in lacking)]
+        if doubtful:
+            raise SchedulerUnavailable(f"pbsnodes -x: the entry of {doubtful[0] or 'some node'} could not be read")
         return rows
 
     async def jobs(self) -> tuple[JobRow, ...]:
@@ -133,6 +139,10 @@ def _judge(argv: Sequence[str], answer: Answer, *, must_succeed: bool = False) -
         )
     if must_succeed and not answer.ok:
         raise SchedulerUnavailable(f"{shown} failed with {answer.exit_code}: {answer.words}")
+
+
+def _label(name: str) -> str:
+    return name.partition(".")[0].lower()
 
 
 def _tell(skipped: int, what: str, command: str) -> None:

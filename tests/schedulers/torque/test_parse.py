@@ -20,7 +20,7 @@ def recorded(name: str) -> str:
 
 def nodes(name: str) -> dict[str, NodeRow]:
     rows, skipped = parse_nodes(recorded(name))
-    assert skipped == 0
+    assert skipped == ()
     return {row.name: row for row in rows}
 
 
@@ -166,6 +166,13 @@ def test_words_of_users_that_break_the_xml_are_mended_or_told_of() -> None:
     bad = "<Job><Job_Id>2.h</Job_Id><Job_Name>a < b</Job_Name><job_state>Q</job_state></Job>"
     rows, skipped = parse_jobs(f"<Data>{good}{bad}{good.replace('1.h', '3.h')}</Data>")
     assert ([row.job_id for row in rows], skipped) == (["1.h", "3.h"], 1)
+
+
+def test_a_node_whose_entry_cannot_be_read_is_named_if_its_name_can() -> None:
+    good = "<Node><name>n1</name><state>free</state><np>4</np></Node>"
+    nameless, broken = good.replace("n1", "n<1"), good.replace("n1", "n2").replace("free", "fr<ee")
+    rows, skipped = parse_nodes(f"<Data>{good}{nameless}{broken}</Data>")
+    assert ([row.name for row in rows], skipped) == (["n1"], ("", "n2"))
 
 
 def test_no_entity_grows_in_an_entry() -> None:

@@ -11,7 +11,7 @@ from daemons.errors import SchedulerRefused, SchedulerUnavailable
 from daemons.model import BlockedBy, FleetName, FleetSpec, Hostname, InstanceId, Node, NodeSpec, NodeState, Shape
 from sandbox.torque import FakeTorque
 from schedulers.base import DRAIN_MARK, Outcome
-from schedulers.commands import LocalCommands
+from schedulers.commands import Answer, LocalCommands
 from schedulers.torque import Torque, TorqueSettings
 from tests.schedulers.torque.test_parse import RECORDINGS
 
@@ -133,6 +133,35 @@ async def test_a_down_and_empty_node_of_that_name_is_made_anew(bench: Bench) -> 
     assert NodeState.DOWN in (await bench.node("n1")).states
     await bench.torque.register([spec(1)])
     assert (await bench.node("n1")).is_awaited
+
+
+class Says:
+    """Commands that answer the same to everything."""
+
+    def __init__(self, *nodes: str) -> None:
+        self.answer = Answer(exit_code=0, out=f"<Data>{''.join(nodes)}</Data>", err="")
+
+    async def run(self, *argv: str) -> Answer:
+        return self.answer
+
+
+def entry(name: str, state: str = "free", more: str = "") -> str:
+    return f"<Node><name>{name}</name><state>{state}</state><np>4</np>{more}</Node>"
+
+
+@pytest.mark.parametrize("broken", [entry("n1", more="<jobs>0/1.h</jobs><status>message=a < b</status>"), entry("n<1")])
+async def test_a_node_whose_entry_cannot_be_read_is_never_one_without_jobs(broken: str) -> None:
+    torque = Torque.over(Says(broken, entry("n2")), TorqueSettings(), [FLEET])
+    assert [node.hostname for node in await torque.nodes()] == ["n2"]
+    assert await torque.jobs_on([Hostname("n2")]) == {"n2": frozenset()}
+    for call in (torque.jobs_on, torque.deregister):
+        with pytest.raises(SchedulerUnavailable, match="could not be read"):
+            await call([Hostname("n1"), Hostname("n2")])
+
+
+async def test_a_node_that_is_taken_has_a_job_even_if_torque_names_none() -> None:
+    torque = Torque.over(Says(entry("n1", "job-exclusive"), entry("n2")), TorqueSettings(), [FLEET])
+    assert await torque.jobs_on([Hostname("n1"), Hostname("n2")]) == {"n1": {"a job on n1"}, "n2": frozenset()}
 
 
 async def test_nodes_that_idle_are_forgotten_those_that_are_not_there_are_absent_and_jobs_are_requeued(bench: Bench) -> None:
