@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import structlog
 
@@ -18,6 +19,8 @@ from nodewatcher.plan import Ending, plan_endings
 from schedulers.base import NodeResult, Outcome, Scheduler
 
 log = structlog.get_logger()
+
+LOOK_LASTS_S = 10.0  # how long after a second look a node may be ended on its word: a pass with many ends looks again in between
 
 Readings = Callable[[], Mapping[InstanceId, Reading]]
 Looked = Callable[[Collection[InstanceId]], Awaitable[None]]
@@ -46,26 +49,37 @@ class World:
     looked: Looked = field(default=tell_nobody)
 
 
-async def apply_verdicts(verdicts: Sequence[Verdict], world: World, *, now: float, options: NodewatcherConfig) -> None:
-    """Store clocks and states, take back drains, drain, look again, end. Raises what the scheduler or AWS raises."""
-    await _record(verdicts, world, now=now)
-    await _resume([verdict for verdict in verdicts if verdict.action is Action.RESUME], world, now=now)
-    await _end_unused([verdict for verdict in verdicts if verdict.action is Action.END], world, now=now)
-    drained = await _drain([verdict for verdict in verdicts if verdict.action is Action.DRAIN], world, now=now)
-    if drained:
-        await _end(await _look_again(drained, world, now=now, options=options), world, now=now)
-
-
-async def _record(verdicts: Sequence[Verdict], world: World, *, now: float) -> None:
-    """Write the idle clocks that started, stopped or were put right, and the ends that others began."""
+async def store_clocks(verdicts: Sequence[Verdict], world: World, *, now: float) -> bool:
+    """Write the idle clocks that started, stopped or were put right, and the ends that others began. False: the rows of some have
+    changed meanwhile, and their clocks are as they were.
+    """
     changed = [
         replace(verdict.row, idle_since=verdict.idle_since)
         for verdict in verdicts
         if verdict.action is Action.KEEP and verdict.clock_changed
     ]
     changed += [advance(verdict.row, Event.ENDING, now=now) for verdict in verdicts if verdict.action is Action.LEAVE]
-    if changed:
-        await world.rows.put(changed)  # a stale row is planned anew in the next cycle
+    written = await world.rows.put(changed) if changed else {}
+    return all(written.get(row.instance_id) is not None for row in changed)
+
+
+async def apply_verdicts(
+    verdicts: Sequence[Verdict], world: World, *, now: float, options: NodewatcherConfig, clock: Callable[[], float]
+) -> None:
+    """Take back drains, drain, look again, end. `now` is the time of the verdicts, `clock` tells how late it has become since.
+    Raises what the scheduler or AWS raises.
+    """
+    await _resume([verdict for verdict in verdicts if verdict.action is Action.RESUME], world, now=now)
+    await _end_unused([verdict for verdict in verdicts if verdict.action is Action.END], world, now=now)
+    left = await _drain([verdict for verdict in verdicts if verdict.action is Action.DRAIN], world, now=now)
+    while left:
+        endings = await _look_again(left, world, options=options, clock=clock)
+        done = await _end(endings, world, now=now, in_time=partial(_is_fresh, clock(), clock))
+        left = tuple(ending.verdict for ending in endings[done:])
+
+
+def _is_fresh(looked_at: float, clock: Callable[[], float]) -> bool:
+    return clock() - looked_at < LOOK_LASTS_S
 
 
 async def _end_unused(verdicts: Sequence[Verdict], world: World, *, now: float) -> None:
@@ -134,7 +148,9 @@ async def _drain(verdicts: Sequence[Verdict], world: World, *, now: float) -> tu
     return tuple(drained)
 
 
-async def _look_again(drained: Sequence[Verdict], world: World, *, now: float, options: NodewatcherConfig) -> tuple[Ending, ...]:
+async def _look_again(
+    drained: Sequence[Verdict], world: World, *, options: NodewatcherConfig, clock: Callable[[], float]
+) -> tuple[Ending, ...]:
     by_reason: dict[str, list[Hostname]] = {}
     for verdict in drained:
         if verdict.row.hostname is not None:
@@ -146,24 +162,35 @@ async def _look_again(drained: Sequence[Verdict], world: World, *, now: float, o
     named = named_hostnames(await world.scheduler.demand()) if done else frozenset()
     jobs = await world.scheduler.jobs_on(done) if done else {}
     readings = world.readings()
-    kept_by = {}
+    stored = await world.rows.get([verdict.row.instance_id for verdict in drained])
+    kept_by, moved = {}, set()
     for verdict in drained:
         row = verdict.row
-        because = busy_by_metrics(NodeSnapshot(row=row, reading=readings.get(row.instance_id)), now, options)
+        because = busy_by_metrics(NodeSnapshot(row=row, reading=readings.get(row.instance_id)), clock(), options)
         if because := because or ("a waiting job names it" if row.hostname in named else ""):
             kept_by[row.instance_id] = because
-    return plan_endings(drained, confirmed, jobs, kept_by)
+        if (current := stored.get(row.instance_id)) is None or current.version != row.version:
+            moved.add(row.instance_id)
+    return plan_endings(drained, confirmed, jobs, kept_by, moved)
 
 
-async def _end(endings: Sequence[Ending], world: World, *, now: float) -> None:
-    back = [ending for ending in endings if ending.resume]
+async def _end(endings: Sequence[Ending], world: World, *, now: float, in_time: Callable[[], bool]) -> int:
+    """Do what the second look says, of as many as it is `in_time` for and at least one. How many that were."""
+    back = []
+    done = 0
     for ending in endings:
-        if ending.end and not await _end_one(ending.verdict, world, now=now):
-            back.append(replace(ending, end=False, resume=True, reason="the group is at its minimum"))
-        elif not ending.end and not ending.resume:
+        if done and not in_time():
+            break
+        done += 1
+        if ending.resume:
+            back.append(ending)
+        elif ending.end and not await _end_one(ending.verdict, world, now=now):
+            back.append(replace(ending, end=False, resume=True, reason="its end was refused, or the group is at its minimum"))
+        elif not ending.end:
             log.info("node.not_ended", instance_id=ending.verdict.row.instance_id, because=ending.reason)
     resumed = [replace(ending.verdict, action=Action.RESUME, reason=ending.reason) for ending in back]
     await _resume(resumed, world, now=now)
+    return done
 
 
 async def _end_one(verdict: Verdict, world: World, *, now: float) -> bool:

@@ -121,6 +121,8 @@ def busy_by_metrics(snapshot: NodeSnapshot, now: float, options: NodewatcherConf
         return "kept: its own metrics are required, and its agent is gone"
     if (age_s := now - reading.at) > options.metrics_stale_s:
         return f"kept: its own metrics are required, and the last are {age_s:.0f} s old"
+    if -age_s > options.metrics_stale_s:
+        return "kept: its own metrics are required, and the last came before the clock was set back"
     host = reading.host
     if options.busy_cpu_share and host.cpu_share >= options.busy_cpu_share:
         return f"busy: {host.cpu_share:.0%} of its CPU time, from {options.busy_cpu_share:.0%} on it is not idle"

@@ -4,7 +4,7 @@ Two looks: `plan_nodes` names who may be drained; once the scheduler has confirm
 `plan_endings` names who ends.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from daemons.alarms import Alarm, keys_of
@@ -113,13 +113,20 @@ def plan_endings(
     confirmed: Mapping[Hostname, NodeResult],
     jobs: Mapping[Hostname, frozenset[JobId]],
     kept_by: Mapping[InstanceId, str],
+    moved: Collection[InstanceId] = (),
 ) -> tuple[Ending, ...]:
     """Who ends. A node ends only if the scheduler confirmed its drain and then named it with no job.
 
     The verdicts' rows are the drained ones; `kept_by` says of a node why its newest metrics, or a job that waits for this very
-    node, keep it.
+    node, keep it. `moved` are those whose rows others have written since: a hold, a notice, an end. They are judged anew.
     """
-    return tuple(_ending(one, confirmed, jobs, kept_by) for one in drained if one.row.hostname is not None)
+    return tuple(
+        Ending(verdict=one, reason="its row has changed meanwhile")
+        if one.row.instance_id in moved
+        else _ending(one, confirmed, jobs, kept_by)
+        for one in drained
+        if one.row.hostname is not None
+    )
 
 
 def _ending(

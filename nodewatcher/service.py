@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 
 import structlog
 
 from daemons.alarms import tell_alarms
 from daemons.config.values import NodewatcherConfig
-from nodewatcher.apply import World, apply_verdicts
+from nodewatcher.apply import World, apply_verdicts, store_clocks
 from nodewatcher.judge import Verdict
 from nodewatcher.memory import Memory
 from nodewatcher.observe import Observation, observe
@@ -48,13 +49,20 @@ class Shrinking:
         memory = self._memory if self._memory is not None else await asyncio.to_thread(self._recorder.open)
         seen = await self._look(memory)
         plan = await asyncio.to_thread(plan_nodes, seen, memory, self._options)
-        self._memory = plan.memory
         tell_alarms(plan.alarms, memory.standing)
         said = sentences_of(plan)
         self._report(plan.verdicts, said)
         await asyncio.to_thread(self._write, seen, memory, plan, said)
-        if not self._options.dry_run:
-            await apply_verdicts(plan.verdicts, self._world, now=seen.now, options=self._options)
+        if self._options.dry_run:
+            await self._remember(plan.memory)
+            return
+        if seen.unobserved_s < 0:  # at most once: put into a clock twice, it would be idle time
+            await self._remember(plan.memory)
+        if await store_clocks(plan.verdicts, self._world, now=seen.now) or seen.unobserved_s <= 0:
+            await self._remember(plan.memory)
+        else:  # time that nobody observed is not forgotten before it has been taken out of every clock
+            await self._remember(replace(plan.memory, looked_at=memory.looked_at))
+        await apply_verdicts(plan.verdicts, self._world, now=seen.now, options=self._options, clock=self._clock)
 
     async def _look(self, memory: Memory) -> Observation:
         now, awake, interval_s = self._clock(), self._awake(), self._options.interval_s
@@ -88,7 +96,10 @@ class Shrinking:
             version=version("headnode"), seen=seen, memory=memory, options=self._options, verdicts=said, alarms=plan.alarms
         )
         self._recorder.keep(record)
-        self._recorder.keep_memory(plan.memory)
+
+    async def _remember(self, memory: Memory) -> None:
+        self._memory = memory
+        await asyncio.to_thread(self._recorder.keep_memory, memory)
 
     def _report(self, verdicts: Sequence[Verdict], said: Sequence[Sentence]) -> None:
         now_said = {}

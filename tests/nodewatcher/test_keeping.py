@@ -1,14 +1,18 @@
 """Why a node that stands idle stays all the same: each reason is respected, and named."""
 
+import contextlib
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from daemons.config.values import NodewatcherConfig, Rank
+from daemons.errors import AwsUnavailable
 from daemons.hours import minimum_at
-from daemons.model import Hours, NodeState, Notice, State
+from daemons.model import Hostname, Hours, Instance, InstanceId, NodeState, Notice, State
 from nodewatcher.plan import unobserved_s
+from schedulers.base import Results
 from tests.fakes import BATCH, FakeGroups, hostname, instance_id
 from tests.nodewatcher.cluster import IDLE_FOR_S, OPTIONS, Cluster
 
@@ -84,6 +88,26 @@ async def test_a_node_that_somebody_holds_is_left_alone_until_then() -> None:
     assert two.ended == [instance_id(1), instance_id(2)]
 
 
+@pytest.mark.parametrize("state", [State.REGISTERED, State.DRAINING])
+async def test_a_hold_that_comes_while_the_node_is_drained_keeps_it(state: State) -> None:
+    one = cluster(1)
+    one.change_row(1, state=state, idle_since=one.now - 2 * IDLE_FOR_S)
+    drain = one.scheduler.drain
+
+    async def drain_and_hold(hostnames: Collection[Hostname], *, reason: str) -> Results:
+        row = one.row(1)
+        one.change_row(1, held_until=one.now + 600, held_by="ops", version=row.version + 1)
+        return await drain(hostnames, reason=reason)
+
+    one.scheduler.drain = drain_and_hold  # type: ignore[method-assign]
+    await one.passes()
+    assert (one.groups.ended, one.row(1).held_by) == ([], "ops")
+    one.scheduler.drain = drain  # type: ignore[method-assign]
+    await one.passes(after_s=10)
+    assert (one.groups.ended, one.state(1)) == ([], State.REGISTERED)
+    assert NodeState.DRAIN not in one.scheduler.known[hostname(1)].states
+
+
 async def test_a_hold_takes_back_a_drain() -> None:
     one = cluster(1)
     one.change_row(1, state=State.DRAINING, drain_reason="idle", held_until=one.now + 600)
@@ -107,6 +131,50 @@ async def test_time_that_nobody_observed_is_not_idle_time() -> None:
     assert (one.groups.ended, one.sentence(1)) == ([], "idle 30 s of 60 s")
     await one.watches(30)
     assert one.groups.ended == [instance_id(1)]
+
+
+@pytest.mark.parametrize("fails", ["raises", "is stale", "is killed"])
+async def test_time_that_nobody_observed_is_no_idle_time_even_if_a_clock_cannot_be_stored_at_once(fails: str) -> None:
+    one = cluster(1, 2)
+    await one.passes()
+    one.pass_time(7200)
+    put = one.rows.put
+
+    async def fail(rows: Sequence[Instance]) -> Mapping[InstanceId, Instance | None]:
+        one.rows.put = put  # type: ignore[method-assign]
+        if fails == "is stale":
+            one.change_row(1, notice=Notice.REBALANCE, version=one.row(1).version + 1)
+            one.change_row(1, notice=None)
+            return await put(rows)
+        raise AwsUnavailable("throttled")
+
+    one.rows.put = fail  # type: ignore[method-assign]
+    with contextlib.suppress(AwsUnavailable):
+        await one.passes()
+    if fails == "is killed":
+        one.restart()
+    await one.watches(IDLE_FOR_S - 10)
+    assert one.groups.ended == []
+    await one.watches(30)
+    assert one.ended == [instance_id(1), instance_id(2)]
+
+
+async def test_a_clock_that_was_set_back_is_taken_into_account_once_even_if_clocks_cannot_be_stored_at_once() -> None:
+    one = cluster(1)
+    await one.passes()
+    one.now -= 3600
+    put = one.rows.put
+
+    async def written_without_an_answer(rows: Sequence[Instance]) -> Mapping[InstanceId, Instance | None]:
+        one.rows.put = put  # type: ignore[method-assign]
+        await put(rows)
+        raise AwsUnavailable("timed out")
+
+    one.rows.put = written_without_an_answer  # type: ignore[method-assign]
+    with pytest.raises(AwsUnavailable):
+        await one.passes(after_s=10)
+    await one.watches(IDLE_FOR_S - 20)
+    assert one.groups.ended == []
 
 
 @pytest.mark.parametrize(
@@ -158,6 +226,30 @@ async def test_nothing_is_ended_without_metrics_or_on_old_ones_where_they_are_re
     assert three.sentence(1) == "kept: its own metrics are required, and it has sent none"
     assert three.sentence(2).startswith("kept: its own metrics are required, and the last are 1")
     assert three.sentence(3) == "kept: its own metrics are required, and its agent is gone"
+
+
+async def test_what_came_before_the_clock_was_set_back_is_old() -> None:
+    one = cluster(1, options=METRICS)
+    one.tells(1)
+    one.now -= 7200
+    await idle_long(one)
+    assert one.groups.ended == []
+    assert one.sentence(1) == "kept: its own metrics are required, and the last came before the clock was set back"
+
+
+async def test_metrics_that_have_become_old_while_the_node_was_drained_end_nobody() -> None:
+    one = cluster(1, options=METRICS)
+    one.change_row(1, idle_since=one.now - 2 * IDLE_FOR_S)
+    one.tells(1)
+    drain = one.scheduler.drain
+
+    async def drain_for_long(hostnames: Collection[Hostname], *, reason: str) -> Results:
+        one.pass_time(31)
+        return await drain(hostnames, reason=reason)
+
+    one.scheduler.drain = drain_for_long  # type: ignore[method-assign]
+    await one.passes()
+    assert (one.groups.ended, one.state(1)) == ([], State.REGISTERED)
 
 
 async def test_somebody_who_logs_in_at_the_last_moment_keeps_the_node() -> None:

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from daemons.errors import AwsUnavailable, SchedulerUnavailable
-from daemons.model import BlockedBy, JobDemand, JobId, NodeState, Notice, Shape, State
+from daemons.model import BlockedBy, InstanceId, JobDemand, JobId, NodeState, Notice, Shape, State
+from daemons.ports import EndOutcome
 from schedulers.base import DRAIN_MARK
 from tests.fakes import BATCH, FakeGroups, hostname, instance_id
 from tests.nodewatcher.cluster import IDLE_FOR_S, OPTIONS, Cluster
@@ -57,6 +58,26 @@ async def test_a_job_that_starts_at_the_very_moment_of_the_drain_keeps_its_node(
     assert one.groups.ended == []
     assert one.state(1) is State.REGISTERED
     assert NodeState.DRAIN not in one.scheduler.known[hostname(1)].states
+
+
+async def test_ends_that_take_long_are_not_asked_for_on_an_old_look() -> None:
+    """An administrator takes a drained node back while others end before it, and a job starts."""
+    three = cluster(1, 2, 3)
+    for number in (1, 2, 3):
+        three.change_row(number, idle_since=three.now - 1000 + number)
+    end = three.groups.end
+
+    async def slow_end(instance_id: InstanceId, *, relaunch: bool = False) -> EndOutcome:
+        three.pass_time(30)
+        if not three.groups.ended:
+            await three.scheduler.resume([hostname(3)])
+            three.scheduler.work(hostname(3), "7")
+        return await end(instance_id, relaunch=relaunch)
+
+    three.groups.end = slow_end  # type: ignore[method-assign]
+    await three.passes()
+    assert three.groups.ended == [instance_id(1), instance_id(2)]
+    assert three.state(3) is State.REGISTERED
 
 
 async def test_a_silent_scheduler_ends_nobody_however_long_it_lasts() -> None:
