@@ -6,7 +6,7 @@ PYTHON ?= python3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup schedulers demo test check bench format events lock package clean
+.PHONY: help setup schedulers demo test check bench format events lock package docs reference clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,13 @@ lock: $(STAMP) ## resolve the dependencies anew into requirements.lock
 package: $(STAMP) ## build the wheel and the source distribution into dist/, without a network
 	$(BIN)/uv build -q --offline --no-build-isolation -o dist .
 	@ls dist/*.whl dist/*.tar.gz
+
+docs: $(STAMP) ## build the pages into build/docs; a warning is an error
+	$(BIN)/python -m sphinx -q -W -n --keep-going -b html docs build/docs
+	@echo build/docs/index.html
+
+reference: $(STAMP) ## write anew what the pages have of the program: references and screens
+	$(BIN)/python -m docs.make
 
 clean: ## remove everything that the other targets made
 	rm -rf $(VENV) build dist *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -24,7 +24,7 @@ def demo(
     chaos: Annotated[
         bool, typer.Option("--chaos", help="Let AWS throttle, fail, hang and cut calls, and lose, repeat and mix up messages.")
     ] = False,
-    keep: Annotated[str, typer.Option(metavar="DIR", help="Copy the services' logs and configuration to DIR at the end.")] = "",
+    keep: Annotated[str, typer.Option(metavar="DIR", help="Copy logs, configuration and records to DIR at the end.")] = "",
 ) -> None:
     """Run jobs on a whole cluster in miniature, watch it grow and shrink, and judge what happened.
 

@@ -206,10 +206,12 @@ def _print_outcome(verdict: Verdict, timeline: list[str], *, as_json: bool) -> N
 
 
 def _keep(directory: Path, target: Path) -> None:
-    """Copy logs and configuration out before they go."""
+    """Copy logs, configuration and what was decided out before they go."""
     target.mkdir(parents=True, exist_ok=True)
-    for path in [*directory.glob("*.log"), *directory.glob("*.toml")]:
-        shutil.copy(path, target)
+    for path in [*directory.glob("*.log"), *directory.glob("*.toml"), *directory.glob("*watcher/*.json*")]:
+        copy = target / path.relative_to(directory)
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copy(path, copy)
 
 
 @contextlib.contextmanager
