@@ -1,10 +1,12 @@
 """Every event that headnode's services and its agent log: the one list that docs, commands, dashboards and tests are made of.
+So it is for metrics.
 
 tests/daemons/test_events.py holds it against the code: nothing is logged that is not here, nothing is here that is not logged.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 _ERROR = "code error hint"
 
@@ -24,6 +26,26 @@ class LogEvent:
     @property
     def tells_error(self) -> bool:
         return frozenset(_ERROR.split()) <= frozenset(self.fields)
+
+
+class Sums(StrEnum):
+    """What becomes of several measures within a minute."""
+
+    COUNT = "count"  # summed up
+    GAUGE = "gauge"  # the last counts
+    TIMES = "times"  # all are told
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """A metric. `by` are its dimensions besides the cluster; `statistic` is the one to look at; `unit` is CloudWatch's word."""
+
+    name: str
+    sums: Sums
+    unit: str
+    statistic: str
+    meaning: str
+    by: tuple[str, ...] = ()
 
 
 def _event(level: str, name: str, fields: str, meaning: str, then: str = "") -> LogEvent:
@@ -107,6 +129,19 @@ EVENTS: tuple[LogEvent, ...] = (
         "lines",
         "So many lines never reached CloudWatch Logs: the spool was full, or AWS refused them. Standard output had them.",
         "Give the spool more room (log.cloudwatch.spool_mib) if outages are long.",
+    ),
+    _event(
+        "warning",
+        "logfile.not_written",
+        "path error",
+        "A line could not be written to the log file. Standard output has it. Told once until lines can be written again.",
+        "Make room on that file system, or give headnode's user leave to write there.",
+    ),
+    _event(
+        "info",
+        "metrics.measured",
+        "",
+        "Metrics of the last minute, in CloudWatch's embedded metric format: `_aws` says which of the fields they are.",
     ),
     # sqswatcher
     _event("info", "membership.started", "hostnames", "sqswatcher knows which host names are taken, and begins."),
@@ -476,6 +511,46 @@ FIELDS: Mapping[str, str] = {
 }
 
 
+def _metric(name: str, sums: Sums, unit: str, statistic: str, meaning: str, *by: str) -> Metric:
+    return Metric(name=name, sums=sums, unit=unit, statistic=statistic, meaning=meaning, by=by)
+
+
+METRICS: tuple[Metric, ...] = (
+    # sqswatcher
+    _metric("MessagesReceived", Sums.COUNT, "Count", "Sum", "messages that sqswatcher received, repeated ones too"),
+    _metric("QueueAge", Sums.TIMES, "Seconds", "Maximum", "how long new messages had waited in the queue; 0 without any"),
+    _metric("JoinTime", Sums.TIMES, "Seconds", "p90", "from a node's first message until it is registered, named and recorded"),
+    _metric("BatchTime", Sums.TIMES, "Seconds", "Average", "how long a batch of messages took"),
+    _metric("InstancesFailed", Sums.COUNT, "Count", "Sum", "instances that did not get to their next state in a batch"),
+    # jobwatcher
+    _metric("JobsWaiting", Sums.GAUGE, "Count", "Maximum", "waiting jobs that more nodes would help"),
+    _metric("JobsBlocked", Sums.GAUGE, "Count", "Maximum", "waiting jobs that more nodes would not help (held, limited, …)"),
+    _metric("LongestWait", Sums.GAUGE, "Seconds", "Maximum", "how long the oldest of the jobs that nodes would help has waited"),
+    _metric("LookTime", Sums.TIMES, "Seconds", "Average", "how long jobwatcher's look took, with its calls"),
+    _metric("CostRate", Sums.GAUGE, "None", "Maximum", "price an hour of all instances whose fleet's price is configured"),
+    _metric("Desired", Sums.GAUGE, "Count", "Maximum", "the fleet's desired capacity, as decided", "fleet"),
+    _metric("Maximum", Sums.GAUGE, "Count", "Maximum", "the fleet's greatest size", "fleet"),
+    _metric("Instances", Sums.GAUGE, "Count", "Maximum", "the fleet's instances that are there and stay", "fleet"),
+    _metric("Booting", Sums.GAUGE, "Count", "Maximum", "those of them that take no jobs yet", "fleet"),
+    _metric("Registered", Sums.GAUGE, "Count", "Maximum", "nodes of the fleet that the scheduler knows", "fleet"),
+    _metric("LaunchFailures", Sums.COUNT, "Count", "Sum", "instances that AWS did not launch, by the kind of failure", "failure"),
+    # nodewatcher
+    _metric("Idle", Sums.GAUGE, "Count", "Maximum", "registered nodes of the fleet where nothing runs", "fleet"),
+    _metric("Busy", Sums.GAUGE, "Count", "Maximum", "nodes of the fleet where jobs run", "fleet"),
+    _metric("Draining", Sums.GAUGE, "Count", "Maximum", "nodes of the fleet that are to be given back", "fleet"),
+    _metric("Ended", Sums.COUNT, "Count", "Sum", "instances of the fleet whose end was asked for", "fleet"),
+    # all services
+    _metric("Problems", Sums.COUNT, "Count", "Sum", "warnings and errors, by their event", "problem"),
+)
+
+DIMENSIONS: Mapping[str, str] = {
+    "cluster": "the cluster's name, of every metric",
+    "fleet": "the fleet's name",
+    "failure": "insufficient-capacity, quota, price, configuration or other",
+    "problem": "the name of the event",
+}
+
+
 def find_event(name: str) -> LogEvent | None:
     return next((event for event in EVENTS if event.name == name), None)
 
@@ -509,6 +584,21 @@ def _markdown() -> Iterator[str]:
         yield ""
     yield from ("## Fields", "")
     yield from _table(FIELDS)
+    yield from (
+        "",
+        "## Metrics",
+        "",
+        "Written as `metrics.measured` lines, at level info, where `[log.metrics]` is configured. What was not measured is not",
+        "written.",
+        "",
+        "| metric | unit | look at | dimensions | meaning |",
+        "|---|---|---|---|---|",
+    )
+    for metric in METRICS:
+        dimensions = ", ".join(("cluster", *metric.by))
+        yield f"| `{metric.name}` | {metric.unit} | {metric.statistic} | {dimensions} | {metric.meaning} |"
+    yield from ("", "Dimensions:", "")
+    yield from _table(DIMENSIONS)
     yield ""
 
 

@@ -2,14 +2,19 @@
 
 import contextlib
 import logging
+import logging.handlers
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TextIO
 
 import structlog
 from structlog.typing import Processor
 
+from daemons.errors import ConfigError
 from daemons.lines import presentable
+
+log = structlog.get_logger()
 
 _STRIP: Processor = structlog.stdlib.ProcessorFormatter.remove_processors_meta
 _JSON: tuple[Processor, ...] = (
@@ -65,6 +70,42 @@ def hear_lines(hear: Callable[[str], None]) -> Iterator[None]:
         yield
     finally:
         root.removeHandler(handler)
+
+
+@contextlib.contextmanager
+def written_to(path: Path, *, most_bytes: int, keep: int) -> Iterator[None]:
+    """Meanwhile every line, as JSON, is in that file too. Before it gets larger than `most_bytes` another is begun; `keep` older
+    ones are kept. Raises ConfigError where it cannot be written at the beginning; later that stops nobody, and is told once.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = _File(path, maxBytes=most_bytes, backupCount=keep, encoding="utf-8")
+    except OSError as err:
+        raise ConfigError(
+            f"the log file {path} cannot be written: {err.strerror or err}",
+            hint="give headnode's user leave to write there, or correct log.file.directory",
+        ) from err
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=_JSON, foreign_pre_chain=_shared()))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        handler.close()
+
+
+class _File(logging.handlers.RotatingFileHandler):
+    _fails = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        failed_before, self._fails = self._fails, False
+        super().emit(record)
+        if self._fails and not failed_before:
+            log.warning("logfile.not_written", path=self.baseFilename, error=str(self._error))
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, ARG002  the standard library's name and argument
+        self._fails, self._error = True, sys.exc_info()[1]
 
 
 class _Heard(logging.Handler):

@@ -22,6 +22,7 @@ class Received:
     receipt: str
     body: str
     receives: int = 1  # how many times it has been handed out, this one included
+    sent_at: float | None = None  # when the queue took it, by the queue's clock
 
 
 class Queue(Protocol):

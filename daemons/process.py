@@ -15,7 +15,8 @@ from daemons.config import Config, LoadSettings, load_config
 from daemons.errors import ConfigError, HeadnodeError
 from daemons.logs import configure_logs
 from daemons.loop import stop_on_signals
-from daemons.shipping import shipped
+from daemons.meter import metered
+from daemons.shipping import filed, shipped
 
 log = structlog.get_logger()
 
@@ -56,7 +57,7 @@ def run_service(
         level=arguments.log_level or config.log.level, daemon=daemon, cluster=config.cluster, scheduler=config.scheduler.name
     )
     try:
-        asyncio.run(_serve(config, serve, process="".join([daemon, *(name[1:] for name in arguments.switched)])))
+        asyncio.run(_serve(config, serve, daemon, process="".join([daemon, *(name[1:] for name in arguments.switched)])))
     except ConfigError as err:
         log.error("service.failed", **err.to_event())  # noqa: TRY400  an answer for the operator, not a crash
         return EXIT_USAGE
@@ -66,12 +67,14 @@ def run_service(
     return 0
 
 
-async def _serve(config: Config, serve: Serve, *, process: str) -> None:
+async def _serve(config: Config, serve: Serve, daemon: str, *, process: str) -> None:
     stop = stop_on_signals()
-    async with shipped(config, process):
-        log.info("service.started", version=version("headnode"), pid=os.getpid(), fleets=[fleet.name for fleet in config.fleets])
-        await serve(config, stop)
-        log.info("service.stopped")
+    with filed(config, process):
+        async with shipped(config, process), metered(config, daemon, is_shadow=process != daemon):
+            fleets = [fleet.name for fleet in config.fleets]
+            log.info("service.started", version=version("headnode"), pid=os.getpid(), fleets=fleets)
+            await serve(config, stop)
+            log.info("service.stopped")
 
 
 def _parse_arguments(daemon: str, purpose: str, argv: Sequence[str] | None, switches: Sequence[Switch]) -> argparse.Namespace:

@@ -1,10 +1,10 @@
-"""A service's log lines, besides standard output, to CloudWatch Logs, if the configuration says so."""
+"""A service's log lines, besides standard output, to a file and to CloudWatch Logs, if the configuration says so."""
 
 import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from daemons.aws.session import open_clients
 from daemons.cloudwatch import Line, LogStore, Shipper, Spool
 from daemons.config import Config
 from daemons.errors import HeadnodeError
-from daemons.logs import hear_lines
+from daemons.logs import hear_lines, written_to
 
 log = structlog.get_logger()
 
@@ -48,6 +48,17 @@ class Outspoken:
             log.warning("cloudwatch.refused", lines=refused, target=self.target)
         self._has_refused = bool(refused)
         return refused
+
+
+@contextlib.contextmanager
+def filed(config: Config, process: str) -> Iterator[None]:
+    """Meanwhile every log line is in a file too, if the configuration says so. `process` names it."""
+    chosen = config.log.file
+    if chosen is None:
+        yield
+        return
+    with written_to(Path(chosen.directory) / f"{process}.log", most_bytes=chosen.most_mib << 20, keep=chosen.keep):
+        yield
 
 
 @contextlib.asynccontextmanager

@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import Callable
 from importlib.metadata import version
 
+from daemons.meter import note
 from daemons.model import LaunchFailure
 from daemons.ports import Groups, Rows
 from jobwatcher.apply import apply_decisions
+from jobwatcher.measures import note_look
 from jobwatcher.memory import Memory
 from jobwatcher.news import News
 from jobwatcher.observe import observe
@@ -40,10 +42,12 @@ class Growing:
 
     async def cycle(self) -> None:
         before = self._memory if self._memory is not None else await asyncio.to_thread(self._recorder.open)
-        seen = await observe(self._scheduler, self._groups, self._rows, now=self._clock(), memory=before, told=self._told)
+        began = self._clock()
+        seen = await observe(self._scheduler, self._groups, self._rows, now=began, memory=before, told=self._told)
         plan = await asyncio.to_thread(plan_capacity, seen, before, self._options)
         self._memory, self._told = plan.memory, ()
         self._news.tell(plan, before)
+        note_look(seen, plan)
         record = Record(
             version=version("headnode"),
             seen=seen,
@@ -58,5 +62,6 @@ class Growing:
             applied = await apply_decisions(plan.decisions, seen.fleets, self._groups, memory=plan.memory, now=seen.now)
             self._memory, self._told = applied.memory, tuple(applied.failures)
             await asyncio.to_thread(self._recorder.keep_memory, self._memory)
+            note("LookTime", max(0.0, self._clock() - began))
             if applied.unanswered is not None:
                 raise applied.unanswered

@@ -9,6 +9,7 @@ import structlog
 from daemons.config.values import NodewatcherConfig
 from daemons.errors import AwsRefused, AwsUnavailable, HeadnodeError
 from daemons.lifecycle import Event, advance
+from daemons.meter import note
 from daemons.metrics import Reading
 from daemons.model import Hostname, Instance, InstanceId, State
 from daemons.ports import Checks, EndOutcome, Groups, Rows
@@ -211,6 +212,7 @@ async def _end_one(verdict: Verdict, world: World, *, now: float) -> bool:
         return False
     await world.rows.put([advance(row, Event.ENDING, now=now)])
     log.info("node.ended", instance_id=row.instance_id, hostname=row.hostname, fleet=row.fleet, because=row.drain_reason)
+    note("Ended", fleet=row.fleet)
     return True
 
 
@@ -223,6 +225,7 @@ async def _ask_for_end(row: Instance, world: World, *, because: str, relaunch: b
         log.warning("node.end_unknown", instance_id=row.instance_id, **err.to_event())
     else:
         log.info("node.ended", instance_id=row.instance_id, hostname=row.hostname, fleet=row.fleet, because=because)
+        note("Ended", fleet=row.fleet)
 
 
 async def _resume(verdicts: Iterable[Verdict], world: World, *, now: float) -> None:

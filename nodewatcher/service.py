@@ -11,6 +11,7 @@ from daemons.alarms import tell_alarms
 from daemons.config.values import NodewatcherConfig
 from nodewatcher.apply import World, apply_verdicts, store_clocks
 from nodewatcher.judge import Verdict
+from nodewatcher.measures import note_nodes
 from nodewatcher.memory import Memory
 from nodewatcher.observe import Observation, observe
 from nodewatcher.plan import NodePlan, plan_nodes, unobserved_s
@@ -50,6 +51,7 @@ class Shrinking:
         seen = await self._look(memory)
         plan = await asyncio.to_thread(plan_nodes, seen, memory, self._options)
         tell_alarms(plan.alarms, memory.standing)
+        note_nodes(seen)
         said = sentences_of(plan)
         self._report(plan.verdicts, said)
         await asyncio.to_thread(self._write, seen, memory, plan, said)

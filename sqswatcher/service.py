@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import structlog
 
 from daemons.errors import HeadnodeError
+from daemons.meter import note
 from daemons.model import InstanceId, State
 from daemons.ports import Places, Queue, Received
 from sqswatcher import reconcile
 from sqswatcher.apply import Batch, World
 from sqswatcher.deliver import read_delivery
 from sqswatcher.observe import Directory, observe, receive_batch, survey
-from sqswatcher.plan import Plan, plan_batch
+from sqswatcher.plan import Effect, Plan, plan_batch
 
 log = structlog.get_logger()
 
@@ -71,6 +72,7 @@ class Membership:
         if self._clock() >= self._resync_at:
             await self.resync()
         fresh = await _unless_stopped(stop, self._receive())
+        _note_received(fresh, self._clock())
         received = tuple({message.message_id: message for message in (*self._lingering, *fresh)}.values())
         if received:
             with structlog.contextvars.bound_contextvars(batch=self._new_id()):
@@ -135,6 +137,8 @@ class Membership:
         )
         plan = plan_batch(seen, self._world.fleets)
         failed = await self._apply(plan)
+        took_s = self._clock() - started
+        note("BatchTime", took_s)
         if self._lingering:
             await self._world.queue.postpone(self._lingering, self._settings.visibility_s)
         log.info(
@@ -144,7 +148,7 @@ class Membership:
             failed=failed,
             dropped=len(plan.drop),
             postponed=len(plan.postpone),
-            took_s=round(self._clock() - started, 3),
+            took_s=round(took_s, 3),
         )
 
     async def _apply(self, plan: Plan) -> int:
@@ -158,7 +162,23 @@ class Membership:
         if any(row.state in (State.REGISTERED, State.GONE) for row in batch.written.values()):
             self._ring("membership changed")
         _report(plan, batch)
+        _note_applied(plan, batch, self._clock())
         return len(batch.failed)
+
+
+def _note_received(fresh: Sequence[Received], now: float) -> None:
+    note("MessagesReceived", len(fresh))
+    ages = [max(0.0, now - message.sent_at) for message in fresh if message.sent_at is not None and message.receives == 1]
+    note("QueueAge", max(ages, default=0.0))
+
+
+def _note_applied(plan: Plan, batch: Batch, now: float) -> None:
+    note("InstancesFailed", len(batch.failed))
+    for step in plan.steps:
+        row = batch.written.get(step.instance_id)
+        sent = [message.sent_at for message in step.messages if message.sent_at is not None]
+        if sent and row is not None and row.state is State.REGISTERED and step.effect is Effect.REGISTER:
+            note("JoinTime", max(0.0, now - min(sent)))
 
 
 def _report(plan: Plan, batch: Batch) -> None:

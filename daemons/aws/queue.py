@@ -32,17 +32,9 @@ class SqsQueue:
                 QueueUrl=url,
                 MaxNumberOfMessages=BATCH,
                 WaitTimeSeconds=wait_s,
-                MessageSystemAttributeNames=["ApproximateReceiveCount"],
+                MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
             )
-        return tuple(
-            Received(
-                message_id=message["MessageId"],
-                receipt=message["ReceiptHandle"],
-                body=message["Body"],
-                receives=int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1)),
-            )
-            for message in answer.get("Messages", [])
-        )
+        return tuple(_received(message) for message in answer.get("Messages", []))
 
     async def delete(self, messages: Sequence[Received]) -> None:
         client, url = await self._open()
@@ -90,3 +82,15 @@ class SqsQueue:
         }
         if unexpected:
             raise AwsUnavailable(f"{doing} ({self._queue}): SQS failed some with {', '.join(sorted(unexpected))}")
+
+
+def _received(message: Any) -> Received:
+    attributes = message.get("Attributes", {})
+    sent_ms = str(attributes.get("SentTimestamp", ""))
+    return Received(
+        message_id=message["MessageId"],
+        receipt=message["ReceiptHandle"],
+        body=message["Body"],
+        receives=int(attributes.get("ApproximateReceiveCount", 1)),
+        sent_at=int(sent_ms) / 1000 if sent_ms.isascii() and sent_ms.isdecimal() else None,
+    )

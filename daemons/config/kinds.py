@@ -136,6 +136,9 @@ Region = Annotated[Text, _matching(r"[a-z]{2,5}(?:-[a-z0-9]+){2,4}", "an AWS reg
 Url = Annotated[Text, AfterValidator(_check_url)]
 QueueName = Annotated[Text, AfterValidator(_check_queue)]
 TableName = Annotated[Text, _matching(r"[A-Za-z0-9_.-]{3,255}", "a DynamoDB table's name", "hpc-instances")]
+MetricNamespace = Annotated[
+    Text, _matching(r"(?!AWS/)[A-Za-z0-9_./#:-]{1,255}", "a namespace of metrics that is not AWS's own", "Headnode")
+]
 LogGroupName = Annotated[Text, _matching(r"[A-Za-z0-9_./#-]{1,512}", "a log group's name", "/headnode/hpc")]
 GroupName = Annotated[Text, _named(parse_group_name)]
 ZoneId = Annotated[Text, _matching(r"[A-Z0-9]{1,32}", "a hosted zone's id, without /hostedzone/", "Z0123456789ABCDEFGHIJ")]

@@ -19,6 +19,7 @@ from daemons.config.kinds import (
     HostName,
     InstanceType,
     LogGroupName,
+    MetricNamespace,
     MqttWord,
     Number,
     OptionalPath,
@@ -240,6 +241,23 @@ class CloudwatchConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsConfig:
+    """`[log.metrics]`. With `log.level` above info there are none: they are lines of that level."""
+
+    namespace: Annotated[MetricNamespace, Field(description="the metrics' namespace in CloudWatch")] = "Headnode"
+    period_s: Annotated[Number, Field(ge=1, le=3600, description="seconds from one line of metrics to the next")] = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogFileConfig:
+    """`[log.file]`. Each service has a file of its own there, `<service>.log`, and its older ones beside it."""
+
+    directory: Annotated[DirectoryPath, Field(description="where; it is made if it is not there")] = "/var/log/headnode"
+    most_mib: Annotated[Whole, Field(ge=1, le=100_000, description="how large a file may get, in MiB")] = 64
+    keep: Annotated[Whole, Field(ge=1, le=1000, description="how many older files are kept besides")] = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogConfig:
     level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="the least severe log lines that are written")
@@ -247,6 +265,10 @@ class LogConfig:
     cloudwatch: Annotated[
         CloudwatchConfig | None, Field(description="CloudWatch Logs, besides standard output; without it nothing goes there")
     ] = None
+    metrics: Annotated[
+        MetricsConfig | None, Field(description="metrics as log lines that CloudWatch understands; without it there are none")
+    ] = None
+    file: Annotated[LogFileConfig | None, Field(description="files, besides standard output; without it there are none")] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

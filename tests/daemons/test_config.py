@@ -164,7 +164,7 @@ def test_a_problem_says_what_the_setting_is_for() -> None:
         ("[log]\nidle_for_s = 1\n", "idle_for_s belongs into [nodewatcher]"),
         ("[log]\ninterval_s = 1\n", "interval_s belongs into [jobwatcher] or [nodewatcher]"),
         ("[log]\nendpoints = 1\n", "it is a section: [endpoints]"),
-        ("[log]\nxyzzy = 1\n", "known here: level, cloudwatch"),
+        ("[log]\nxyzzy = 1\n", "known here: level, cloudwatch, metrics, file"),
     ],
 )
 def test_an_unknown_key_is_a_problem_with_a_hint_at_what_was_meant(addition: str, hint: str) -> None:
@@ -400,7 +400,7 @@ def test_the_example_is_right_and_names_every_setting_with_its_default() -> None
     reading = read(uncommented)
     assert reading.problems == ()
     free = ("endpoints.", "fleet[1].", "fleet[0].gpu", "fleet[0].consumables", "dns.zone", "scheduler.settings.")
-    optional = '[dns]\nzone = "x"\n[mqtt]\nhost = "localhost"\n[log.cloudwatch]\ngroup = "/x"\n'
+    optional = '[dns]\nzone = "x"\n[mqtt]\nhost = "localhost"\n[log.cloudwatch]\ngroup = "/x"\n[log.metrics]\n[log.file]\n'
     defaults = {setting.path: setting for setting in effective_settings(read(MINIMAL + optional))}
     for setting in effective_settings(reading):
         if not setting.path.startswith(free):

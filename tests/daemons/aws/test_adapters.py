@@ -131,6 +131,7 @@ async def test_messages_are_received_postponed_and_deleted_by_name_and_by_url(cl
     by_name, by_url = SqsQueue(clients, queue="hpc-events"), SqsQueue(clients, queue=stack.queue_url)
     first = await by_name.receive(wait_s=1)
     assert len(first) == 10
+    assert all(message.sent_at is not None and abs(message.sent_at - time.time()) < 600 for message in first)
     await by_url.postpone(first, 0)
     seen: dict[str, int] = {}
     while len(seen) < 12 or max(seen.values()) < 2:
