@@ -109,7 +109,10 @@ class Groups(Protocol):
         """The launches of the group that failed at or after `since`, oldest first; of very many the last hundred."""
 
     async def end(self, instance_id: InstanceId, *, relaunch: bool = False) -> EndOutcome:
-        """End this one instance and lower the desired capacity by one, or with `relaunch` let the group launch another."""
+        """End this one instance and lower the desired capacity by one, or with `relaunch` leave that as it is: the group launches
+        another unless it holds more than it should. Not repeatable while it is not known what became of it: an instance on its
+        way out lowers the desired capacity again.
+        """
 
     async def complete_hook(self, fleet: FleetName, hook: str, instance_id: InstanceId, *, proceed: bool) -> None:
         """Answer a lifecycle hook with CONTINUE or ABANDON. One that waits no more is no error."""

@@ -35,6 +35,7 @@ class _Left:
     """What one fleet can still spare in this pass."""
 
     above_minimum: int
+    surplus: int  # that the group holds beyond its desired capacity, which must not be lowered for them
     floor: int
     floor_is: str
     idle: int  # that nobody needs
@@ -84,12 +85,14 @@ def within_bounds(
 
 def _left(fleet: Fleet, own: Sequence[Verdict], now: float, options: NodewatcherConfig) -> _Left:
     scheduled = minimum_at(fleet.spec.hours, now)
-    floor, floor_is = max((fleet.minimum, "minimum"), (scheduled, "minimum of these hours"))
+    floor, floor_is = (fleet.minimum, "minimum") if fleet.minimum >= scheduled else (scheduled, "minimum of these hours")
     most = max(1, int(len(fleet.members) * options.max_ending_share))
     most = min(most, options.max_ending) if options.max_ending else most
     under_way: set[InstanceId] = {verdict.row.instance_id for verdict in own if verdict.row.state is State.TERMINATING}
+    surplus = sum(member.instance_id not in under_way for member in fleet.staying) - fleet.desired
     return _Left(
-        above_minimum=fleet.desired - floor,
+        above_minimum=fleet.desired + max(0, surplus) - floor,
+        surplus=surplus,
         floor=floor,
         floor_is=floor_is,
         idle=sum(verdict.cause is Cause.IDLE for verdict in own),
@@ -118,7 +121,8 @@ def _spend(verdict: Verdict, left: _Left) -> Verdict:
     left.ending -= 1
     left.above_minimum -= 1
     left.idle -= 1
-    return verdict
+    left.surplus -= 1
+    return replace(verdict, relaunch=True) if left.surplus >= 0 else verdict
 
 
 def _kept(verdict: Verdict, reason: str) -> Verdict:

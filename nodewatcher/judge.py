@@ -34,7 +34,7 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What to do about one node. `idle_since` is the idle clock to store; `relaunch`: another is to take its place."""
+    """What to do about one node. `idle_since` is the idle clock to store; `relaunch`: the desired capacity stays."""
 
     row: Instance
     action: Action

@@ -6,10 +6,12 @@ import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
 from daemons.aws.activities import parse_failed_launch, parse_launch_error
 from daemons.aws.batches import batches
-from daemons.aws.session import Clients, translated
-from daemons.errors import AwsRefused
+from daemons.aws.session import THROTTLES, Clients, translated
+from daemons.errors import AwsRefused, AwsUnavailable
 from daemons.model import Fleet, FleetName, FleetSpec, InstanceId, LaunchFailure, Member
 from daemons.ports import EndOutcome, LaunchAnswer
 
@@ -105,12 +107,15 @@ class AutoScalingGroups:
         return tuple(failure for failure in reversed(found) if failure is not None and failure.at >= since)
 
     async def end(self, instance_id: InstanceId, *, relaunch: bool = False) -> EndOutcome:
-        client = await self._client()
         try:
-            with translated("ending the instance", instance_id):
-                await client.terminate_instance_in_auto_scaling_group(
-                    InstanceId=instance_id, ShouldDecrementDesiredCapacity=not relaunch
-                )
+            async for attempt in AsyncRetrying(
+                stop=stop_after_attempt(4),
+                wait=wait_random_exponential(multiplier=0.5, max=5),
+                retry=retry_if_exception(_was_throttled),
+                reraise=True,
+            ):
+                with attempt:
+                    await self._end_once(instance_id, relaunch=relaunch)
         except AwsRefused as err:
             if err.error_code != "ValidationError":
                 raise
@@ -120,6 +125,16 @@ class AutoScalingGroups:
                 return EndOutcome.AT_MINIMUM
             raise
         return EndOutcome.ENDING
+
+    async def _end_once(self, instance_id: InstanceId, *, relaunch: bool) -> None:
+        """A call whose answer was lost may have lowered the capacity, and would lower it once more: only a throttled one, which
+        did nothing, is repeated.
+        """
+        client: AutoScalingClient = await self._clients.once("autoscaling")
+        with translated("ending the instance", instance_id):
+            await client.terminate_instance_in_auto_scaling_group(
+                InstanceId=instance_id, ShouldDecrementDesiredCapacity=not relaunch
+            )
 
     async def complete_hook(self, fleet: FleetName, hook: str, instance_id: InstanceId, *, proceed: bool) -> None:
         client = await self._client()
@@ -167,6 +182,10 @@ class AutoScalingGroups:
     async def _client(self) -> "AutoScalingClient":
         client: AutoScalingClient = await self._clients.get("autoscaling")
         return client
+
+
+def _was_throttled(err: BaseException) -> bool:
+    return isinstance(err, AwsUnavailable) and err.facts.get("error_code") in THROTTLES
 
 
 @contextlib.contextmanager

@@ -58,9 +58,17 @@ class Clients:
         self._open: dict[str, Any] = {}
 
     async def get(self, service: str) -> Any:
-        if service not in self._open:
+        """The client of a service."""
+        return await self._opened(service, service, attempts=5)
+
+    async def once(self, service: str) -> Any:
+        """A client whose calls are made once: for what a repetition would do a second time."""
+        return await self._opened(f"{service}, once", service, attempts=1)
+
+    async def _opened(self, name: str, service: str, *, attempts: int) -> Any:
+        if name not in self._open:
             config = AioConfig(
-                retries={"mode": "standard", "max_attempts": 4},
+                retries={"mode": "standard", "total_max_attempts": attempts},
                 connect_timeout=5,
                 read_timeout=READ_TIMEOUT_S,
                 user_agent_extra="headnode",
@@ -70,8 +78,8 @@ class Clients:
                 client: Any = self._session.create_client(  # type: ignore[call-overload]  # the name is a plain string
                     service, region_name=self._region, endpoint_url=endpoint, config=config
                 )
-                self._open[service] = await self._stack.enter_async_context(client)
-        return self._open[service]
+                self._open[name] = await self._stack.enter_async_context(client)
+        return self._open[name]
 
     async def warm_up(self, *services: str) -> None:
         """Open these clients now: the first use of one takes long, EC2's above all, and must not be while a node waits."""

@@ -338,3 +338,28 @@ async def test_nodes_for_an_all_or_nothing_job_are_kept_as_long_as_the_others_ar
     two.groups.groups[BATCH.name] = replace(two.groups.groups[BATCH.name], desired=2)
     await two.passes(after_s=IDLE_FOR_S)
     assert sorted(two.groups.ended) == [instance_id(1), instance_id(2)]
+
+
+async def test_nodes_beyond_a_desired_capacity_that_somebody_lowered_are_given_back_without_lowering_it_further() -> None:
+    """Auto Scaling ends none of its own accord where all are protected from scale-in."""
+    cluster = Cluster(FakeGroups.of(1, 2, 3, minimum=1, desired=2))
+    await cluster.watches(IDLE_FOR_S + 10)
+    await cluster.watches(IDLE_FOR_S + 10)
+    [fleet] = cluster.groups.groups.values()
+    assert len(cluster.ended) == 2
+    assert fleet.desired == fleet.minimum == len(fleet.staying)
+    assert cluster.sentence(_left(cluster)).startswith("kept: minimum 1")
+
+
+async def test_an_instance_on_its_way_out_that_still_shows_is_no_surplus() -> None:
+    cluster = Cluster(FakeGroups.of(1, 2, desired=1))
+    cluster.change_row(1, state=State.TERMINATING, terminating_at=cluster.now)
+    await cluster.watches(IDLE_FOR_S + 10)
+    [fleet] = cluster.groups.groups.values()
+    assert (cluster.ended, fleet.desired) == ([instance_id(2)], 0)
+
+
+def _left(cluster: Cluster) -> int:
+    [fleet] = cluster.groups.groups.values()
+    [member] = fleet.staying
+    return int(member.instance_id.removeprefix("i-"), 16)

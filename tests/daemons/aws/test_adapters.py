@@ -193,6 +193,21 @@ async def test_a_fleet_grows_is_seen_and_shrinks_by_one_named_instance(clients: 
     assert truth_states(aws, ids[2]) == {"running"}
 
 
+async def test_an_end_whose_answer_is_lost_lowers_the_capacity_once(clients: Clients, stack: Stack, aws: SandboxAws) -> None:
+    groups = AutoScalingGroups(clients, specs=[BATCH])
+    [fleet] = await groups.fleets()
+    await groups.raise_desired(fleet, 4)
+    await until(lambda: sum(one.lifecycle == "InService" for one in aws.scaling.instances()) == 4, "four in service")
+    [fleet] = await groups.fleets()
+    aws.faults.drop("autoscaling", "TerminateInstanceInAutoScalingGroup", after_effect=True, calls=1)
+    with pytest.raises(AwsUnavailable):
+        await groups.end(fleet.members[0].instance_id)
+    aws.faults.throttle("autoscaling", "TerminateInstanceInAutoScalingGroup", calls=1)
+    assert await groups.end(fleet.members[1].instance_id) is EndOutcome.ENDING
+    [fleet] = await groups.fleets()
+    assert fleet.desired == 2
+
+
 def truth_states(aws: SandboxAws, *ids: InstanceId) -> set[str]:
     return {one.state for one in aws.scaling.instances() if one.instance_id in ids}
 
