@@ -11,9 +11,11 @@ from typing import ClassVar, Self
 
 from pydantic import BaseModel
 
+from daemons.errors import SchedulerRefused
 from daemons.model import FleetSpec, Hostname, JobDemand, JobId, Node, NodeSpec
 
 DRAIN_MARK = "headnode:"  # begins every drain reason of ours, so that an administrator's drain is told from it
+_OWN_COMMANDS = "use the scheduler's own commands for it; headnode hold keeps the node from being ended meanwhile"
 
 
 class Outcome(StrEnum):
@@ -126,6 +128,22 @@ class Scheduler(ABC):
         """Make the scheduler queue, not reject, jobs that these fleets could run while no node exists. Raises
         `SchedulerRefused`, saying what an administrator has to set, where the plugin cannot do that itself.
         """
+
+    async def set_aside(self, hostnames: Collection[Hostname], *, reason: str) -> Results:  # noqa: ARG002  for those who can
+        """Drain these nodes for an administrator (`headnode drain`): they read as drained by somebody else from then on, and the
+        services leave them alone.
+
+        DONE once the scheduler's own word confirms it. A node that somebody else has drained before is DONE and keeps their
+        reason; one that is drained by us is REFUSED: it is about to end. Raises `SchedulerRefused` where the plugin leaves this
+        to the scheduler's own commands.
+        """
+        raise SchedulerRefused(f"the plugin for {self.name} does not drain for others", hint=_OWN_COMMANDS)
+
+    async def give_back(self, hostnames: Collection[Hostname]) -> Results:  # noqa: ARG002
+        """Take back a drain that is not ours, whoever's it is (`headnode resume`). Our own is REFUSED; a node that is not drained
+        is DONE. Raises `SchedulerRefused` like `set_aside`.
+        """
+        raise SchedulerRefused(f"the plugin for {self.name} does not drain for others", hint=_OWN_COMMANDS)
 
     async def close(self) -> None:  # noqa: B027  most plugins hold nothing open
         """Release what the plugin holds. Nothing is called after it."""

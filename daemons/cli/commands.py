@@ -33,6 +33,18 @@ COMMANDS = (
         LOOK,
     ),
     Later(
+        "drain",
+        "Let no new job start on these nodes, as an administrator: running jobs go on, and headnode leaves the nodes alone.",
+        "daemons.cli.drain:drain",
+        CHANGE,
+    ),
+    Later(
+        "resume",
+        "Let jobs start on these nodes again, whoever has drained them, headnode itself excepted.",
+        "daemons.cli.drain:resume",
+        CHANGE,
+    ),
+    Later(
         "hold",
         "Have nodewatcher leave a node alone: it neither drains nor ends nor replaces it.",
         "daemons.cli.hold:hold",

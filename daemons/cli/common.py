@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from daemons.config import Config, load_config
-from daemons.errors import HeadnodeError
+from daemons.errors import HeadnodeError, InvalidValue
 from schedulers.plugins import load_settings
 
 ConfigOption = Annotated[
@@ -35,6 +35,13 @@ def read_config(path: Path | None) -> Config:
 def printable(text: str) -> str:
     """Text of others for a terminal: whatever could move the cursor or change colours is a question mark."""
     return text if text.isprintable() else "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def checked_reason(text: str) -> str:
+    """What an administrator gives as a reason. Raises InvalidValue where it is no line of text."""
+    if len(text) > 200 or not text.isprintable():
+        raise InvalidValue("the reason is too long, or not printable", hint="at most 200 characters, on one line")
+    return text.strip()
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:

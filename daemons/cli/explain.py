@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from daemons.cli.common import ConfigOption, JsonOption, read_config
+from daemons.cli.complete import complete_fleet, complete_node
 from daemons.errors import HeadnodeError
 from daemons.record import read_last
 from jobwatcher import explain as words
@@ -47,13 +48,21 @@ def last(
 
 
 @app.command()
-def job(context: typer.Context, job_id: Annotated[str, typer.Argument(metavar="ID")], as_json: JsonOption = False) -> None:
+def job(
+    context: typer.Context,
+    job_id: Annotated[str, typer.Argument(metavar="ID", help="As the scheduler prints it; an array or one of its tasks.")],
+    as_json: JsonOption = False,
+) -> None:
     """Why does this job wait, and what is done about it?"""
     _tell(context, lambda record: words.explain_job(record, job_id), as_json=as_json)
 
 
 @app.command()
-def node(context: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME")], as_json: JsonOption = False) -> None:
+def node(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Host name or instance id.", autocompletion=complete_node)],
+    as_json: JsonOption = False,
+) -> None:
     """Why does this node (by host name or instance id) stay or go, and what is it to waiting jobs?"""
     nodes_directory = context.obj[2]
     seen = read_last(nodes_directory, NodeRecord) if nodes_directory is not None else None
@@ -69,7 +78,11 @@ def node(context: typer.Context, name: Annotated[str, typer.Argument(metavar="NA
 
 
 @app.command()
-def fleet(context: typer.Context, name: Annotated[str, typer.Argument(metavar="FLEET")], as_json: JsonOption = False) -> None:
+def fleet(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="FLEET", help="Its name.", autocompletion=complete_fleet)],
+    as_json: JsonOption = False,
+) -> None:
     """Why is this fleet as large as it is?"""
     _tell(context, lambda record: words.explain_fleet(record, name), as_json=as_json)
 

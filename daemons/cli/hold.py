@@ -12,7 +12,8 @@ import typer
 
 from daemons.aws.session import open_clients
 from daemons.aws.table import DynamoRows
-from daemons.cli.common import ConfigOption, NothingKnown, read_config
+from daemons.cli.common import ConfigOption, NothingKnown, checked_reason, read_config
+from daemons.cli.complete import complete_node
 from daemons.config import Config
 from daemons.errors import InvalidValue, StaleRow
 from daemons.logs import configure_logs
@@ -26,18 +27,21 @@ _TRIES = 5
 
 
 def hold(
-    node: Annotated[str, typer.Argument(help="Host name or instance id.")],
+    node: Annotated[str, typer.Argument(help="Host name or instance id.", autocompletion=complete_node)],
     period: Annotated[str, typer.Option("--for", metavar="TIME", help="How long: 30m, 2h, 1d.")] = "1h",
     reason: Annotated[str, typer.Option(help="Why, for whoever asks.")] = "",
     config: ConfigOption = None,
 ) -> None:
     """Have nodewatcher leave a node alone: it neither drains nor ends nor replaces it. Jobs run and start there as ever."""
     until = time.time() + _parse_period(period)
-    _change(read_config(config), node, held_until=until, held_by=getpass.getuser(), hold_reason=_printable(reason))
+    _change(read_config(config), node, held_until=until, held_by=getpass.getuser(), hold_reason=checked_reason(reason))
     typer.echo(f"{node} is held until {clock(until)}")
 
 
-def release(node: Annotated[str, typer.Argument(help="Host name or instance id.")], config: ConfigOption = None) -> None:
+def release(
+    node: Annotated[str, typer.Argument(help="Host name or instance id.", autocompletion=complete_node)],
+    config: ConfigOption = None,
+) -> None:
     """Take a hold back."""
     _change(read_config(config), node, held_until=None, held_by="", hold_reason="")
     typer.echo(f"{node} is held no more")
@@ -49,12 +53,6 @@ def _parse_period(text: str) -> float:
     if not 0 < seconds <= _LONGEST_HOLD_S:
         raise InvalidValue(f"{text!r:.40} is no time to hold a node for", hint="write 30m, 2h or 1d; a year at most")
     return float(seconds)
-
-
-def _printable(text: str) -> str:
-    if len(text) > 200 or not text.isprintable():
-        raise InvalidValue("the reason is too long, or not printable", hint="at most 200 characters, on one line")
-    return text
 
 
 def _change(config: Config, name: str, **fields: Any) -> None:

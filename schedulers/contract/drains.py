@@ -2,8 +2,10 @@
 
 import asyncio
 
+import pytest
+
 from daemons.model import Hostname, NodeState
-from schedulers.base import DRAIN_MARK, Outcome
+from schedulers.base import DRAIN_MARK, Outcome, Scheduler
 from schedulers.contract.bench import Bench, JobAsk, JobState, until
 
 NOBODY = Hostname("headnode-nobody")
@@ -93,3 +95,43 @@ class DrainContract:
         await bench.plugin.drain([name], reason="idle")
         await bench.plugin.register([bench.spec(1)])
         assert await bench.is_drained(name)
+
+    async def test_what_is_set_aside_for_an_administrator_is_theirs_until_it_is_given_back(self, bench: Bench) -> None:
+        _able(bench)
+        (name,) = await bench.joins(1)
+        for _ in range(2):
+            results = await bench.plugin.set_aside([name, NOBODY], reason=f"{DRAIN_MARK} kernel test (alice)")
+            assert {each: one.outcome for each, one in results.items()} == {name: Outcome.DONE, NOBODY: Outcome.ABSENT}
+        assert await bench.is_drained(name)
+        (node,) = await bench.plugin.nodes()
+        assert NodeState.DRAIN in node.states
+        assert (node.drained_by_us, "kernel test (alice)" in node.reason) == (False, True)
+        assert (await bench.plugin.drain([name], reason="idle"))[name].outcome is Outcome.REFUSED
+        assert (await bench.plugin.resume([name]))[name].outcome is Outcome.REFUSED
+        for _ in range(2):
+            results = await bench.plugin.give_back([name, NOBODY])
+            assert {each: one.outcome for each, one in results.items()} == {name: Outcome.DONE, NOBODY: Outcome.ABSENT}
+        assert not await bench.is_drained(name)
+        job = await bench.submit(JobAsk())
+        await bench.becomes(job, JobState.RUNNING)
+
+    async def test_an_administrators_own_drain_is_given_back_as_well(self, bench: Bench) -> None:
+        _able(bench)
+        (name,) = await bench.joins(1)
+        await bench.administrator_drains(name, "kernel test")
+        assert (await bench.plugin.give_back([name]))[name].outcome is Outcome.DONE
+        assert not await bench.is_drained(name)
+
+    async def test_what_headnode_drains_is_not_the_administrators_to_take(self, bench: Bench) -> None:
+        _able(bench)
+        (name,) = await bench.joins(1)
+        await bench.plugin.drain([name], reason="idle")
+        assert (await bench.plugin.set_aside([name], reason="kernel test"))[name].outcome is Outcome.REFUSED
+        assert (await bench.plugin.give_back([name]))[name].outcome is Outcome.REFUSED
+        (node,) = await bench.plugin.nodes()
+        assert node.drained_by_us
+
+
+def _able(bench: Bench) -> None:
+    if type(bench.plugin).set_aside is Scheduler.set_aside:
+        pytest.skip("the plugin leaves this to the scheduler's own commands")

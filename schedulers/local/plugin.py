@@ -24,6 +24,7 @@ from daemons.model import (
     NodeState,
     Shape,
 )
+from schedulers import aside
 from schedulers.base import DRAIN_MARK, Capability, NodeResult, Outcome, Results, Scheduler
 from schedulers.local import engine, store
 from schedulers.local.plan import blocked_by, has_lost_tasks, is_down, is_fresh
@@ -102,6 +103,13 @@ class Local(Scheduler):
     async def resume(self, hostnames: Collection[Hostname]) -> Results:
         return await self._change(lambda db: _set_drains(db, hostnames, None))
 
+    async def set_aside(self, hostnames: Collection[Hostname], *, reason: str) -> Results:
+        words = aside.administrators_reason(" ".join(reason.split()))
+        return await self._change(lambda db: _set_aside(db, hostnames, words))
+
+    async def give_back(self, hostnames: Collection[Hostname]) -> Results:
+        return await self._change(lambda db: _give_back(db, hostnames))
+
     async def advertise(self, fleets: Sequence[FleetSpec]) -> None:
         await self._change(lambda db: engine.advertise(db, fleets))
 
@@ -160,6 +168,30 @@ def _set_drains(db: sqlite3.Connection, hostnames: Iterable[Hostname], reason: s
             engine.set_drain(db, name, reason)
             results[name] = NodeResult(outcome=Outcome.DONE)
     return results
+
+
+def _set_aside(db: sqlite3.Connection, hostnames: Collection[Hostname], reason: str) -> dict[Hostname, NodeResult]:
+    for node in store.read_nodes(db):
+        if node.hostname in hostnames and node.drain_reason is None:
+            engine.set_drain(db, node.hostname, reason)
+    return _told(db, hostnames, aside.set_aside)
+
+
+def _give_back(db: sqlite3.Connection, hostnames: Collection[Hostname]) -> dict[Hostname, NodeResult]:
+    for node in store.read_nodes(db):
+        if node.hostname in hostnames and node.drain_reason is not None and not node.drain_reason.startswith(DRAIN_MARK):
+            engine.set_drain(db, node.hostname, None)
+    return _told(db, hostnames, aside.given_back)
+
+
+def _told(db: sqlite3.Connection, hostnames: Iterable[Hostname], told: Callable[..., NodeResult]) -> dict[Hostname, NodeResult]:
+    reasons = {node.hostname: node.drain_reason for node in store.read_nodes(db)}
+    return {
+        name: told(is_drained=(why := reasons[name]) is not None, by_us=(why or "").startswith(DRAIN_MARK), said="")
+        if name in reasons
+        else NodeResult(outcome=Outcome.ABSENT)
+        for name in hostnames
+    }
 
 
 def _node_of(node: LocalNode, snapshot: Snapshot, now: float) -> Node:

@@ -1,7 +1,7 @@
 """The Grid Engine plugin. How many commands each call runs does not depend on how many nodes it is about, up to some hundred."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from daemons.errors import ConfigError, SchedulerUnavailable
 from daemons.model import FleetSpec, Hostname, JobDemand, JobId, Node, NodeSpec
+from schedulers import aside
 from schedulers.base import NodeResult, Outcome, Results, Scheduler
 from schedulers.commands import Commands, LocalCommands
 from schedulers.sge import render
@@ -143,6 +144,36 @@ class Sge(Scheduler):
         said = await self.qmaster.change([*render.render_enable(ours), *render.render_unnote([*ours, *noted])])
         after = await self._hosts() if ours else before
         return {name: _resumed(after.get(name), said) for name in hostnames}
+
+    async def set_aside(self, hostnames: Collection[Hostname], *, reason: str) -> Results:
+        """Grid Engine itself keeps no reason: theirs goes where ours do, without the mark. It goes there first, so that a note of
+        ours which was left behind does not make their drain look like one of ours.
+        """
+        if not hostnames:
+            return {}
+        before = await self._hosts()
+        printed = [before[name].printed for name in hostnames if name in before and not before[name].is_drained]
+        note = aside.administrators_reason(render.render_words(reason))
+        said = await self.qmaster.change([*render.render_note(printed, note), *render.render_disable(printed)])
+        return self._told(hostnames, await self._hosts() if printed else before, said, aside.set_aside)
+
+    async def give_back(self, hostnames: Collection[Hostname]) -> Results:
+        if not hostnames:
+            return {}
+        before = await self._hosts()
+        theirs = [before[name] for name in hostnames if name in before and not before[name].drained_by_us]
+        printed = [host.printed for host in theirs if host.is_disabled]
+        noted = [host.printed for host in theirs if host.note]
+        said = await self.qmaster.change([*render.render_enable(printed), *render.render_unnote(noted)])
+        return self._told(hostnames, await self._hosts() if printed else before, said, aside.given_back)
+
+    def _told(
+        self, hostnames: Collection[Hostname], after: Mapping[Hostname, Host], said: str, told: Callable[..., NodeResult]
+    ) -> Results:
+        return {
+            name: told(is_drained=after[name].is_drained, by_us=after[name].drained_by_us, said=said) if name in after else ABSENT
+            for name in hostnames
+        }
 
     async def advertise(self, fleets: Sequence[FleetSpec]) -> None:
         await self.advertisement.advertise(fleets)

@@ -110,9 +110,14 @@ def render_delete(jobs: Iterable[str]) -> list[Command]:
 
 
 def render_reason(reason: str) -> str:
-    """`headnode: <reason>`, without what Grid Engine takes for syntax."""
+    """`headnode: <reason>`, as `render_words` has it."""
+    return f"{DRAIN_MARK} {render_words(reason)}".rstrip()
+
+
+def render_words(reason: str) -> str:
+    """A reason without what Grid Engine takes for syntax."""
     plain = "".join(char if char.isascii() and (char.isalnum() or char in " ._:/+-()%") else " " for char in reason)
-    return f"{DRAIN_MARK} {' '.join(plain.split())[:_REASON_CHARS]}".rstrip()
+    return " ".join(plain.split())[:_REASON_CHARS]
 
 
 def render_values(shape: Shape, features: Iterable[str], *, cell: Cell, memory: str, gpu: str, exclusive: str) -> str:

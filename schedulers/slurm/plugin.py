@@ -1,6 +1,6 @@
 """The Slurm plugin. How many commands each call runs does not depend on how many nodes it is about (see docs of `Scheduler`)."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from daemons.errors import ConfigError
 from daemons.model import FleetSpec, Hostname, JobDemand, JobId, Node, NodeSpec, NodeState
+from schedulers import aside
 from schedulers.base import NodeResult, Outcome, Results, Scheduler
 from schedulers.commands import Commands, LocalCommands
 from schedulers.slurm import render
@@ -120,6 +121,39 @@ class Slurm(Scheduler):
         complaint = await self.controller.change(render.render_update(ours, "State=UNDRAIN"))
         after = self._members(await self.controller.nodes()) if ours else before
         return {name: _resumed(after.get(name), complaint) for name in hostnames}
+
+    async def set_aside(self, hostnames: Collection[Hostname], *, reason: str) -> Results:
+        words = aside.administrators_reason(render.render_words(reason))
+        return await self._by_administrator(
+            hostnames, lambda node: not node.is_drained, ("State=DRAIN", f"Reason={words}"), aside.set_aside
+        )
+
+    async def give_back(self, hostnames: Collection[Hostname]) -> Results:
+        return await self._by_administrator(
+            hostnames, lambda node: node.is_drained and not node.drained_by_us, ("State=UNDRAIN",), aside.given_back
+        )
+
+    async def _by_administrator(
+        self,
+        hostnames: Collection[Hostname],
+        is_due: Callable[[SlurmNode], bool],
+        words: tuple[str, ...],
+        told: Callable[..., NodeResult],
+    ) -> Results:
+        if not hostnames:
+            return {}
+        await self.controller.check()
+        before = self._members(await self.controller.nodes())
+        due = [name for name in hostnames if name in before and is_due(before[name])]
+        said = await self.controller.change(render.render_update(due, *words)) if due else ""
+        after = self._members(await self.controller.nodes()) if due else before
+        there = {name: node for name in hostnames if (node := after.get(name)) is not None}
+        return {
+            name: told(is_drained=there[name].is_drained, by_us=there[name].drained_by_us, said=said)
+            if name in there
+            else _ABSENT
+            for name in hostnames
+        }
 
     async def advertise(self, fleets: Sequence[FleetSpec]) -> None:
         await self.controller.check()

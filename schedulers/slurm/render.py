@@ -99,9 +99,14 @@ def render_delete(names: Iterable[str]) -> list[tuple[str, ...]]:
 
 
 def render_reason(reason: str) -> str:
-    """`headnode: <reason>`, without what Slurm takes for syntax or cuts at."""
+    """`headnode: <reason>`, as `render_words` has it."""
+    return f"{DRAIN_MARK} {render_words(reason)}".rstrip()
+
+
+def render_words(reason: str) -> str:
+    """A reason without what Slurm takes for syntax or cuts at."""
     plain = "".join(char if char.isprintable() and char not in "\"'[]" else " " for char in reason)
-    return f"{DRAIN_MARK} {' '.join(plain.split())[:200]}".rstrip()
+    return " ".join(plain.split())[:200]
 
 
 def placeholder_stem(kind: Kind) -> str:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from daemons.errors import ConfigError, SchedulerUnavailable
 from daemons.model import FleetSpec, Hostname, JobDemand, JobId, Node, NodeSpec
+from schedulers import aside
 from schedulers.base import DRAIN_MARK, Capability, NodeResult, Outcome, Results, Scheduler
 from schedulers.commands import Commands, LocalCommands
 from schedulers.specs import valid_specs
@@ -144,6 +145,35 @@ class Torque(Scheduler):
         after = by_hostname(await self.server.nodes()) if ours else before
         return {name: _resumed(after.get(name), said) for name in hostnames}
 
+    async def set_aside(self, hostnames: Collection[Hostname], *, reason: str) -> Results:
+        note = aside.administrators_reason(render_words(reason))
+        return await self._by_administrator(hostnames, lambda row: not is_offline(row), ("-o", "-N", note), aside.set_aside)
+
+    async def give_back(self, hostnames: Collection[Hostname]) -> Results:
+        return await self._by_administrator(
+            hostnames, lambda row: is_offline(row) and not drained_by_us(row), ("-c", "-N", ""), aside.given_back
+        )
+
+    async def _by_administrator(
+        self,
+        hostnames: Collection[Hostname],
+        is_due: Callable[[NodeRow], bool],
+        options: tuple[str, ...],
+        told: Callable[..., NodeResult],
+    ) -> Results:
+        if not hostnames:
+            return {}
+        before = by_hostname(await self.server.nodes())
+        due = [name for name in dict.fromkeys(hostnames) if name in before and is_due(before[name])]
+        said = await self.server.mark(options, due) if due else ""
+        after = by_hostname(await self.server.nodes()) if due else before
+        return {
+            name: told(is_drained=is_offline(after[name]), by_us=drained_by_us(after[name]), said=said)
+            if name in after
+            else _ABSENT
+            for name in hostnames
+        }
+
     async def advertise(self, fleets: Sequence[FleetSpec]) -> None:
         await self.advertisement.advertise(fleets)
 
@@ -171,9 +201,14 @@ class Torque(Scheduler):
 
 
 def render_reason(reason: str) -> str:
-    """`headnode: <reason>`, without what Torque takes for syntax."""
+    """`headnode: <reason>`, as `render_words` has it."""
+    return f"{DRAIN_MARK} {render_words(reason)}".rstrip()
+
+
+def render_words(reason: str) -> str:
+    """A reason without what Torque takes for syntax."""
     plain = "".join(char if char.isascii() and (char.isalnum() or char in " ._:/+-()%") else " " for char in reason)
-    return f"{DRAIN_MARK} {' '.join(plain.split())[:_REASON_CHARS]}".rstrip()
+    return " ".join(plain.split())[:_REASON_CHARS]
 
 
 def render_attributes(node: NodeSpec) -> str:
