@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import random
 import signal
 from collections.abc import Awaitable, Callable
@@ -10,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from daemons.errors import HeadnodeError
-from daemons.notify import Progress, progress_of
+from daemons.notify import Progress, progress_of_process
 from daemons.wake import Wakeups
 
 log = structlog.get_logger()
@@ -51,11 +50,10 @@ async def run_every(
     """Run `cycle` every `period_s` until `stop`. A transient error is logged and backed off from; any other ends the service.
 
     With `period_s` 0 the cycle itself waits (a long poll); failures are still backed off from, starting at one second. Wake-ups
-    shorten the period, and never the wait after a failure. `progress` hears of every cycle; the manager that started this
-    process unless told.
+    shorten the period, and never the wait after a failure. `progress` hears of every cycle; the process's own unless told.
     """
     failures, cycles = 0, 0
-    told = progress or progress_of(os.environ)
+    told = progress or progress_of_process()
     async with told.watched():
         while not stop.is_set():
             told.begins()

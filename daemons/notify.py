@@ -5,6 +5,7 @@ Where no NOTIFY_SOCKET is set nothing is said and nothing costs anything.
 
 import asyncio
 import contextlib
+import functools
 import os
 import socket
 import time
@@ -12,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
 _STATUS_CHARS = 200
+_NOTE_CHARS = 1000
 
 
 def _say_nothing(_: str) -> None:
@@ -27,16 +29,35 @@ class Progress:
     say: Callable[[str], None] = _say_nothing
     watchdog_s: float | None = None
     awake: Callable[[], float] = time.monotonic  # seconds that nobody can set
+    note: str = ""  # what stands behind every status until it is taken away
+    is_ready: bool = field(default=False, init=False)
     _begun_at: float | None = field(default=None, init=False)
-    _is_ready: bool = field(default=False, init=False)
+
+    def reloads(self) -> None:
+        """The configuration is read again. One that is not ready yet says nothing of it."""
+        if self.is_ready:
+            self.say(f"RELOADING=1\nMONOTONIC_USEC={int(self.awake() * 1e6)}\nSTATUS=reads its configuration again")
+
+    def goes_on(self, note: str = "") -> None:
+        """Nothing has come of reading it; `note` says why, with every status from now on."""
+        self.note = note
+        ready = "READY=1\n" if self.is_ready else ""
+        self.say(f"{ready}STATUS={self._line('goes on')}")
+
+    def begins_anew(self) -> None:
+        """With another configuration. The first cycle that goes well makes the service ready again."""
+        self.note, self.is_ready = "", False
+
+    def stops(self) -> None:
+        self.say("STOPPING=1\nSTATUS=stopping")
 
     def begins(self) -> None:
         self._begun_at = self.awake()
 
     def ends(self, status: str) -> None:
         """A cycle went well. The first one makes the service ready."""
-        ready = "" if self._is_ready else "READY=1\n"
-        self._is_ready = True
+        ready = "" if self.is_ready else "READY=1\n"
+        self.is_ready = True
         self._rests(ready, status)
 
     def fails(self, status: str) -> None:
@@ -45,7 +66,11 @@ class Progress:
 
     def _rests(self, first: str, status: str) -> None:
         self._begun_at = None
-        self.say(f"{first}STATUS={' '.join(status.split())[:_STATUS_CHARS]}\nWATCHDOG=1")
+        self.say(f"{first}STATUS={self._line(status)}\nWATCHDOG=1")
+
+    def _line(self, status: str) -> str:
+        words = " ".join(status.split())[:_STATUS_CHARS]
+        return f"{words}; {' '.join(self.note.split())[:_NOTE_CHARS]}" if self.note else words
 
     def feed(self) -> None:
         """The loop turns; if the cycle is not overdue, say so."""
@@ -54,7 +79,7 @@ class Progress:
 
     @contextlib.asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
-        """Feed the watchdog until the end, and say that it is the end."""
+        """Feed the watchdog meanwhile."""
         feeding = asyncio.create_task(self._feed_always(self.watchdog_s / 3)) if self.watchdog_s is not None else None
         try:
             yield
@@ -62,7 +87,6 @@ class Progress:
             if feeding is not None:
                 feeding.cancel()
                 await asyncio.gather(feeding, return_exceptions=True)
-            self.say("STOPPING=1\nSTATUS=stopping")
 
     async def _feed_always(self, period_s: float) -> None:
         while True:
@@ -79,6 +103,12 @@ def progress_of(environ: Mapping[str, str], *, pid: int | None = None) -> Progre
     period_us = environ.get("WATCHDOG_USEC", "")
     watchdog_s = int(period_us) / 1e6 if mine and period_us.isascii() and period_us.isdecimal() and int(period_us) else None
     return Progress(say=_Speaker(address), watchdog_s=watchdog_s)
+
+
+@functools.cache
+def progress_of_process() -> Progress:
+    """This process's own; there is one, whatever is entered again."""
+    return progress_of(os.environ)
 
 
 class _Speaker:

@@ -2,21 +2,24 @@
 
 import argparse
 import asyncio
+import contextlib
 import os
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
 import structlog
 
-from daemons.config import Config, LoadSettings, load_config
+from daemons.config import Config, LoadSettings, Reading, config_path, read_file
 from daemons.errors import ConfigError, HeadnodeError
 from daemons.logs import configure_logs
-from daemons.loop import stop_on_signals
 from daemons.meter import metered
+from daemons.notify import progress_of_process
 from daemons.shipping import filed, shipped
+from daemons.turns import Turns
 
 log = structlog.get_logger()
 
@@ -43,21 +46,26 @@ def run_service(
     argv: Sequence[str] | None = None,
     switches: Sequence[Switch] = (),
 ) -> int:
-    """Run `serve` until SIGTERM or SIGINT. Returns the exit code; every failure has been printed or logged."""
+    """Run `serve` until SIGTERM or SIGINT; SIGHUP has the configuration read again. Returns the exit code; every failure has been
+    printed or logged.
+    """
     arguments = _parse_arguments(daemon, purpose, argv, switches)
+    amends = [switch.amend for switch in switches if switch.name in arguments.switched]
+    service = Service(
+        daemon=daemon,
+        process="".join([daemon, *(name[1:] for name in arguments.switched)]),
+        serve=serve,
+        log_level=arguments.log_level or "",
+        read=lambda: _amended(read_file(config_path(arguments.config, os.environ), load_settings=load_settings), amends),
+    )
+    first = service.read()
     try:
-        config = load_config(arguments.config, os.environ, load_settings=load_settings)
+        service.configure_logs(first.unwrap())
     except ConfigError as err:
         print(_explain(daemon, err), file=sys.stderr)  # noqa: T201  there is no log yet
         return EXIT_USAGE
-    for switch in switches:
-        if switch.name in arguments.switched:
-            config = switch.amend(config)
-    configure_logs(
-        level=arguments.log_level or config.log.level, daemon=daemon, cluster=config.cluster, scheduler=config.scheduler.name
-    )
     try:
-        asyncio.run(_serve(config, serve, daemon, process="".join([daemon, *(name[1:] for name in arguments.switched)])))
+        asyncio.run(service.live(first))
     except ConfigError as err:
         log.error("service.failed", **err.to_event())  # noqa: TRY400  an answer for the operator, not a crash
         return EXIT_USAGE
@@ -67,14 +75,54 @@ def run_service(
     return 0
 
 
-async def _serve(config: Config, serve: Serve, daemon: str, *, process: str) -> None:
-    stop = stop_on_signals()
-    with filed(config, process):
-        async with shipped(config, process), metered(config, daemon, is_shadow=process != daemon):
-            fleets = [fleet.name for fleet in config.fleets]
-            log.info("service.started", version=version("headnode"), pid=os.getpid(), fleets=fleets)
-            await serve(config, stop)
-            log.info("service.stopped")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """What a process runs. `process` is the service's name, with its switches behind it; `read` reads the configuration, and
+    raises nothing; `log_level` "" leaves it to the configuration.
+    """
+
+    daemon: str
+    process: str
+    serve: Serve
+    read: Callable[[], Reading]
+    log_level: str
+
+    def configure_logs(self, config: Config) -> None:
+        level = self.log_level or config.log.level
+        configure_logs(level=level, daemon=self.daemon, cluster=config.cluster, scheduler=config.scheduler.name)
+
+    async def live(self, first: Reading) -> None:
+        """Serve until SIGTERM or SIGINT, with each configuration that SIGHUP brings."""
+        progress = progress_of_process()
+
+        async def serve(config: Config, over: asyncio.Event) -> None:
+            self.configure_logs(config)
+            async with self._telling(config):
+                if turns.number == 1:
+                    names = [fleet.name for fleet in config.fleets]
+                    log.info("service.started", version=version("headnode"), pid=os.getpid(), fleets=names)
+                await self.serve(config, over)
+                if turns.are_ending:
+                    progress.stops()
+                    log.info("service.stopped")
+
+        turns = Turns(first, read=self.read, serve=serve, progress=progress)
+        turns.heed_signals()
+        await turns.run()
+
+    @contextlib.asynccontextmanager
+    async def _telling(self, config: Config) -> AsyncIterator[None]:
+        """Meanwhile its lines, and what it measures, go where the configuration says, besides standard output."""
+        with filed(config, self.process):
+            async with shipped(config, self.process), metered(config, self.daemon, is_shadow=self.process != self.daemon):
+                yield
+
+
+def _amended(reading: Reading, amends: Sequence[Callable[[Config], Config]]) -> Reading:
+    for amend in amends:
+        if reading.config is not None:
+            reading = replace(reading, config=amend(reading.config))
+    return reading
 
 
 def _parse_arguments(daemon: str, purpose: str, argv: Sequence[str] | None, switches: Sequence[Switch]) -> argparse.Namespace:

@@ -5,8 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,6 +71,52 @@ def test_a_service_whose_world_is_away_says_so_keeps_trying_and_stops_when_told(
     assert "cycle.failed" in events
     assert events[-1] == "service.stopped"
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_sighup_brings_a_configuration_that_can_be_used_and_no_other(service: str, tmp_path: Path) -> None:
+    path, usable = tmp_path / "headnode.toml", CONFIG.replace("FILE", str(tmp_path / "local.db"))
+    path.write_text(usable)
+    process = start(service, "--config", str(path))
+    deadline = threading.Timer(120.0, process.kill)  # its output ends then, and the waiting for it
+    deadline.start()
+    try:
+        hear(process, lambda line: line["event"] == "cycle.failed")
+        for wrong, problems in (
+            (usable.replace("eu-west-1", "eu-west-2"), ["region: cannot change while the service runs"]),
+            (usable + "[nodewatcher]\ninterval_s = -1\nidle = 3\n", ["nodewatcher.interval_s: ", "nodewatcher.idle: "]),
+        ):
+            path.write_text(wrong)
+            process.send_signal(signal.SIGHUP)
+            refused = hear(process, lambda line: line["event"] == "config.refused")
+            assert all(told.startswith(said) for told, said in zip(refused["problems"], problems, strict=True))
+        path.write_text(usable.replace("127.0.0.1:9", "127.0.0.1:10").replace("local.db", "other.db"))
+        process.send_signal(signal.SIGHUP)
+        changed = hear(process, lambda line: line["event"] == "config.changed")
+        assert changed["changes"][0] == 'endpoints.default: "http://127.0.0.1:9" -> "http://127.0.0.1:10"'
+        assert changed["changes"][1].startswith("scheduler.settings.file: ")
+        hear(process, lambda line: line["event"] == "cycle.failed" and ("127.0.0.1:10/" in str(line) or "other.db" in str(line)))
+        process.send_signal(signal.SIGTERM)
+        rest, _ = process.communicate(timeout=60)
+        assert json.loads(rest.splitlines()[-1])["event"] == "service.stopped"
+        assert process.returncode == 0
+    finally:
+        deadline.cancel()
+        process.kill()
+        process.wait()
+
+
+def hear(process: subprocess.Popen[str], wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The next line like that; whatever comes before is passed over. The process's end is the end of waiting."""
+    assert process.stdout is not None
+    passed = []
+    while text := process.stdout.readline():
+        line: dict[str, Any] = json.loads(text)
+        if wanted(line):
+            return line
+        passed.append(line)
+        assert len(passed) < 100, passed
+    raise AssertionError(f"it ended before: {passed}")
 
 
 @pytest.mark.parametrize("service", SERVICES)

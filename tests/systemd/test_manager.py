@@ -179,6 +179,31 @@ def test_one_that_is_frozen_is_restarted_by_its_watchdog(name: str, site: Site) 
     assert site.unit(name)[2] >= 1
 
 
+@pytest.mark.parametrize("name", SERVICES)
+def test_one_is_reloaded_as_the_same_process_and_a_wrong_file_changes_nothing(name: str, site: Site) -> None:
+    site.start()
+    number = site.number(name)
+    try:
+        site.configure(whole(site).replace("interval_s = 0.5", "interval_s = 0.25") + '[log]\nlevel = "debug"\n')
+        assert site.manager.ctl("reload", f"{name}.service").returncode == 0
+        site.until(lambda: "config.changed" in site.log(name), "the change is told")
+        site.until(partial(site.gets_on, name), "it gets on with the new configuration")
+        assert 'log.level: \\"info\\" -> \\"debug\\"' in site.log(name)
+        site.configure(whole(site).replace("cpus = 2", "cpus = 0") + "[budget]\nmax_notes = 3\n")
+        assert site.manager.ctl("reload", f"{name}.service").returncode == 0
+        site.until(lambda: "refused" in site.unit(name)[1], "the refusal is in its status")
+        site.until(lambda: "went well" in site.unit(name)[1], "it gets on all the same")
+        state, words, _ = site.unit(name)
+        assert state == "active"
+        assert "fleet[0].cpus" in words
+        assert "budget.max_notes" in words
+        assert site.number(name) == number
+        assert site.manager.show(f"{name}.service", "ReloadResult") == "success"
+    finally:
+        site.configure(whole(site))
+        site.manager.ctl("restart", f"{name}.service", timeout_s=90.0)
+
+
 def ready(instance: EmulatedInstance) -> str:
     """What a compute node says once it is up."""
     event = {

@@ -1,0 +1,116 @@
+"""A service serves with one configuration until it is told to stop, or until SIGHUP brings another: that is a turn.
+
+A turn ends as the service does, between two cycles, so that the next one begins as a service does, with what is kept on disk.
+A configuration that cannot be used, or that fails before its first cycle went well, is taken back: the one before serves on.
+"""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from daemons.config import Config, Problem, Reading
+from daemons.config.changes import changes_between, refusals
+from daemons.errors import ConfigError, HeadnodeError
+from daemons.notify import Progress
+
+log = structlog.get_logger()
+
+_MOST_LISTED = 100
+
+
+class Turns:
+    """SIGTERM and SIGINT end the last turn, SIGHUP asks for another. Needs the running loop."""
+
+    def __init__(
+        self,
+        first: Reading,
+        *,
+        read: Callable[[], Reading],
+        serve: Callable[[Config, asyncio.Event], Awaitable[None]],
+        progress: Progress,
+    ) -> None:
+        """`read` may block and raises nothing; `serve` runs until the event is set."""
+        self._first = first
+        self._read = read
+        self._serve = serve
+        self._progress = progress
+        self._asked = asyncio.Event()
+        self._over = asyncio.Event()
+        self.are_ending = False
+        self.number = 0  # of the turn that is on
+
+    def heed_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self._asked.set)
+
+    def stop(self) -> None:
+        self.are_ending = True
+        self._over.set()
+
+    async def run(self) -> None:
+        """Turn after turn until the stop. Raises what `serve` does, unless it is a new configuration's fault."""
+        reading, before = self._first, None
+        while not self.are_ending:
+            try:
+                fresh = await self._turn(reading)
+            except HeadnodeError as err:
+                if before is None or self._progress.is_ready:
+                    raise
+                problems = err.problems if isinstance(err, ConfigError) else ()
+                self._refuse(problems or (str(err),), source=reading.source, hint=err.hint)
+                reading, before = before, None
+            else:
+                reading, before = fresh or reading, reading
+
+    async def _turn(self, reading: Reading) -> Reading | None:
+        """Serve; the configuration of the next turn, None if there is to be none."""
+        self.number += 1
+        self._over = asyncio.Event()
+        heeding = asyncio.create_task(self._heed(reading, self._over))
+        try:
+            await self._serve(reading.unwrap(), self._over)
+        finally:
+            heeding.cancel()
+            [found] = await asyncio.gather(heeding, return_exceptions=True)
+        if isinstance(found, Exception):
+            raise found
+        return found if isinstance(found, Reading) else None
+
+    async def _heed(self, reading: Reading, over: asyncio.Event) -> Reading:
+        """Wait until SIGHUP has brought a configuration that can be taken; this turn is over then."""
+        try:
+            while True:
+                await self._asked.wait()
+                self._asked.clear()
+                self._progress.reloads()
+                fresh = await asyncio.to_thread(self._read)
+                if self._may_take(reading, fresh):
+                    return fresh
+        finally:
+            over.set()
+
+    def _may_take(self, reading: Reading, fresh: Reading) -> bool:
+        if problems := refusals(reading, fresh):
+            self._refuse(tuple(map(str, problems)), source=fresh.source, hint=_hint(problems))
+            return False
+        if fresh.config == reading.config:
+            log.info("config.unchanged", source=fresh.source)
+            self._progress.goes_on()
+            return False
+        changes = [str(change) for change in changes_between(reading, fresh)]
+        log.info("config.changed", source=fresh.source, changes=changes[:_MOST_LISTED], count=len(changes))
+        self._progress.begins_anew()
+        return True
+
+    def _refuse(self, problems: tuple[str, ...], *, source: str, hint: str) -> None:
+        log.error("config.refused", source=source, problems=list(problems[:_MOST_LISTED]), count=len(problems), hint=hint)
+        self._progress.goes_on(f"the changed configuration was refused: {'; '.join(problems)}")
+
+
+def _hint(problems: tuple[Problem, ...]) -> str:
+    own = {problem.hint for problem in problems}
+    return own.pop() if len(own) == 1 else "correct the file (`headnode config check` looks at it again) and reload"
