@@ -63,6 +63,12 @@ COMMANDS = (
         "plugins", "Scheduler plugins: what is installed, and a check of the configured one.", "daemons.cli.plugins:app", SET_UP
     ),
     Later("mqtt", "Mosquitto's ACL, settings and users.", "daemons.cli.mqtt:app", SET_UP),
+    Later(
+        "cloudwatch",
+        "A dashboard, alarms and queries for CloudWatch, made of the list of events and metrics.",
+        "daemons.cli.cloudwatch:app",
+        SET_UP,
+    ),
     Later("iam", "Policies of least privilege, made of the calls that headnode really makes.", "daemons.cli.iam:app", SET_UP),
     Later("jobwatcher", "Run jobwatcher in the foreground.", "daemons.cli.services:jobwatcher", TRY),
     Later(
