@@ -1,7 +1,7 @@
 """What headnode may do in an account, made of the calls that it really makes. Pure.
 
-Each call of `daemons.aws` is here with the IAM action that it needs and what that action can be granted on (from AWS's Service
-Authorization Reference); tests/daemons/aws/test_permissions.py holds the list against the code.
+Each call of `daemons.aws`, and of `headnode doctor`, is here with the IAM action that it needs and what that action can be
+granted on (from AWS's Service Authorization Reference); tests/daemons/aws/test_permissions.py holds the lists against the code.
 """
 
 import json
@@ -17,10 +17,13 @@ _GROUP_TAG = "ec2:ResourceTag/aws:autoscaling:groupName"  # Auto Scaling puts it
 
 
 class Role(StrEnum):
-    """Whose policy it is: the head node's, the compute nodes', or the resource's own."""
+    """Whose policy it is: the head node's, the compute nodes', that of whoever runs `headnode doctor` besides, or the resource's
+    own.
+    """
 
     HEAD = "head"
     COMPUTE = "compute"
+    DOCTOR = "doctor"
     QUEUE = "queue"
     TOPIC = "topic"
 
@@ -35,6 +38,9 @@ class Scope(StrEnum):
     ZONE = "zone"
     CHANGES = "changes"
     LOGS = "logs"
+    DEAD_LETTERS = "deadletters"
+    TOPICS = "topics"
+    ROLES = "roles"
     ANY = "any"  # the action knows no resources
 
 
@@ -45,7 +51,8 @@ class Call:
     operation: str
     action: str
     scope: Scope
-    agent: bool = False  # compute nodes make it too
+    agent: bool = False  # compute nodes make it
+    head: bool = True  # the head's services make it
 
     def is_made(self, config: Config) -> bool:
         if self.operation == "get_queue_url":
@@ -61,15 +68,15 @@ class Call:
         return True
 
 
-def _call(operation: str, action: str, scope: Scope, *, agent: bool = False) -> Call:
-    return Call(operation=operation, action=action, scope=scope, agent=agent)
+def _call(operation: str, action: str, scope: Scope, *, agent: bool = False, head: bool = True) -> Call:
+    return Call(operation=operation, action=action, scope=scope, agent=agent, head=head)
 
 
 CALLS = (
     _call("receive_message", "sqs:ReceiveMessage", Scope.QUEUE),
     _call("delete_message_batch", "sqs:DeleteMessage", Scope.QUEUE),
     _call("change_message_visibility_batch", "sqs:ChangeMessageVisibility", Scope.QUEUE),
-    _call("send_message", "sqs:SendMessage", Scope.QUEUE, agent=True),
+    _call("send_message", "sqs:SendMessage", Scope.QUEUE, agent=True, head=False),
     _call("get_queue_url", "sqs:GetQueueUrl", Scope.QUEUE, agent=True),
     _call("scan", "dynamodb:Scan", Scope.TABLE),
     _call("batch_get_item", "dynamodb:BatchGetItem", Scope.TABLE, agent=True),
@@ -97,6 +104,37 @@ CALLS = (
     _call("list_hosted_zones_by_name", "route53:ListHostedZonesByName", Scope.ANY),
 )
 
+# What `headnode doctor` looks at beyond that: it only reads.
+LOOKS = (
+    _call("get_caller_identity", "sts:GetCallerIdentity", Scope.ANY),
+    _call("get_queue_attributes", "sqs:GetQueueAttributes", Scope.QUEUE),
+    _call("get_queue_attributes", "sqs:GetQueueAttributes", Scope.DEAD_LETTERS),
+    _call("get_queue_url", "sqs:GetQueueUrl", Scope.DEAD_LETTERS),
+    _call("get_topic_attributes", "sns:GetTopicAttributes", Scope.TOPICS),
+    _call("list_subscriptions_by_topic", "sns:ListSubscriptionsByTopic", Scope.TOPICS),
+    _call("get_subscription_attributes", "sns:GetSubscriptionAttributes", Scope.TOPICS),
+    _call("list_rule_names_by_target", "events:ListRuleNamesByTarget", Scope.ANY),
+    _call("describe_notification_configurations", "autoscaling:DescribeNotificationConfigurations", Scope.ANY),
+    _call("describe_lifecycle_hooks", "autoscaling:DescribeLifecycleHooks", Scope.ANY),
+    _call("describe_launch_configurations", "autoscaling:DescribeLaunchConfigurations", Scope.ANY),
+    _call("describe_launch_template_versions", "ec2:DescribeLaunchTemplateVersions", Scope.ANY),
+    _call("describe_instance_types", "ec2:DescribeInstanceTypes", Scope.ANY),
+    _call("describe_table", "dynamodb:DescribeTable", Scope.TABLE),
+    _call("describe_time_to_live", "dynamodb:DescribeTimeToLive", Scope.TABLE),
+    _call("get_role", "iam:GetRole", Scope.ROLES),
+    _call("simulate_principal_policy", "iam:SimulatePrincipalPolicy", Scope.ROLES),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """Actions that are allowed on the same resources, under the same conditions."""
+
+    scope: Scope
+    actions: tuple[str, ...]
+    resources: tuple[str, ...]
+    conditions: Mapping[str, Mapping[str, Sequence[str]]]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
@@ -112,19 +150,35 @@ def render_policy(role: Role, config: Config, account: Account) -> str:
     if role in makers:
         statements = list(makers[role](config, account))
     else:
-        calls = [call for call in CALLS if call.is_made(config) and (role is Role.HEAD or call.agent)]
-        statements = list(_statements(calls, config, account))
+        statements = [_statement(grant) for grant in grants(role, config, account)]
     return json.dumps({"Version": "2012-10-17", "Statement": statements}, indent=2)
 
 
-def _statements(calls: Sequence[Call], config: Config, account: Account) -> Iterator[dict[str, Any]]:
+def grants(role: Role, config: Config, account: Account) -> tuple[Grant, ...]:
+    """What the policy of a role of that kind grants."""
+    if role is Role.DOCTOR:
+        calls: list[Call] = list(LOOKS)
+    else:
+        calls = [call for call in CALLS if (call.agent if role is Role.COMPUTE else call.head) and call.is_made(config)]
+    return tuple(_grants(calls, config, account))
+
+
+def _grants(calls: Sequence[Call], config: Config, account: Account) -> Iterator[Grant]:
     for scope in Scope:
         if actions := sorted({call.action for call in calls if call.scope is scope}):
-            statement: dict[str, Any] = {"Sid": f"Headnode{scope.capitalize()}", "Effect": "Allow", "Action": actions}
-            statement["Resource"] = _resources(scope, config, account)
-            if scope is Scope.INSTANCES:
-                statement["Condition"] = {"StringEquals": {_GROUP_TAG: sorted({fleet.group for fleet in config.fleets})}}
-            yield statement
+            mine = {"StringEquals": {_GROUP_TAG: sorted({fleet.group for fleet in config.fleets})}}
+            yield Grant(
+                scope=scope,
+                actions=tuple(actions),
+                resources=tuple(_resources(scope, config, account)),
+                conditions=mine if scope is Scope.INSTANCES else {},
+            )
+
+
+def _statement(grant: Grant) -> dict[str, Any]:
+    sid = f"Headnode{grant.scope.capitalize()}"
+    statement: dict[str, Any] = {"Sid": sid, "Effect": "Allow", "Action": list(grant.actions), "Resource": list(grant.resources)}
+    return statement | ({"Condition": grant.conditions} if grant.conditions else {})
 
 
 def _resources(scope: Scope, config: Config, account: Account) -> list[str]:
@@ -142,6 +196,9 @@ def _resources(scope: Scope, config: Config, account: Account) -> list[str]:
         Scope.ZONE: [f"arn:{account.partition}:route53:::hostedzone/{(config.dns and config.dns.zone_id) or '*'}"],
         Scope.CHANGES: [f"arn:{account.partition}:route53:::change/*"],
         Scope.LOGS: [arn("logs", f"log-group:{group}{rest}") for group in _log_groups(config) for rest in ("", ":*")],
+        Scope.DEAD_LETTERS: [arn("sqs", "*")],
+        Scope.TOPICS: [arn("sns", "*")],
+        Scope.ROLES: [f"arn:{account.partition}:iam::{account.number}:role/*"],
         Scope.ANY: ["*"],
     }
     return made[scope]

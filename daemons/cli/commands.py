@@ -18,6 +18,12 @@ COMMANDS = (
         "daemons.cli.nodes:nodes",
         LOOK,
     ),
+    Later(
+        "doctor",
+        "Check credentials and permissions, queue, topics, groups, hooks, table, zone, scheduler, broker and this machine.",
+        "daemons.cli.doctor:doctor",
+        LOOK,
+    ),
     Later("explain", "Say why the cluster grew or did not.", "daemons.cli.explain:app", LOOK),
     Later("queue", "Look into the cluster's queue.", "daemons.cli.queue:app", LOOK),
     Later(

@@ -26,7 +26,11 @@ def iam() -> None:
 @app.command()
 def render(
     role: Annotated[
-        Role, typer.Option(help="head: the head node's role; compute: the nodes'; queue, topic: the resource's own policy.")
+        Role,
+        typer.Option(
+            help="head: the head node's role; compute: the nodes'; doctor: for `headnode doctor`, besides head; queue, topic: the"
+            " resource's own policy."
+        ),
     ] = Role.HEAD,
     account: Annotated[
         str, typer.Option(metavar="NUMBER", help="The account, twelve digits; else from the queue's URL in the configuration.")

@@ -143,9 +143,7 @@ class _Maker:
     def topic(self, queue_url: str, queue_arn: str) -> str:
         sns = self._client("sns")
         topic_arn: str = sns.create_topic(Name=f"{self._spec.name}-events")["TopicArn"]
-        services = {"Service": ["sns.amazonaws.com", "events.amazonaws.com"]}
-        statement = {"Effect": "Allow", "Principal": services, "Action": "sqs:SendMessage", "Resource": queue_arn}
-        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        policy = _queue_policy(queue_arn, topic_arn, rule=f"{self._spec.name}-instances")
         self._client("sqs").set_queue_attributes(QueueUrl=queue_url, Attributes={"Policy": policy})
         sns.subscribe(TopicArn=topic_arn, Protocol="sqs", Endpoint=queue_arn)
         return topic_arn
@@ -219,3 +217,19 @@ class _Maker:
             RoleARN="arn:aws:iam::123456789012:role/headnode-hooks",
             **metadata,
         )
+
+
+def _queue_policy(queue_arn: str, topic_arn: str, *, rule: str) -> str:
+    """The cluster's topic and rule may send, and nobody else."""
+    senders = {"sns": topic_arn, "events": topic_arn.rpartition(":")[0].replace(":sns:", ":events:") + f":rule/{rule}"}
+    statements = [
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": f"{service}.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": queue_arn,
+            "Condition": {"ArnEquals": {"aws:SourceArn": arn}},
+        }
+        for service, arn in senders.items()
+    ]
+    return json.dumps({"Version": "2012-10-17", "Statement": statements})

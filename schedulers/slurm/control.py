@@ -80,6 +80,9 @@ class Controller:
     async def config(self) -> Mapping[str, str]:
         return parse.parse_config(await self._read(render.SHOW_CONFIG))
 
+    async def partitions(self) -> frozenset[str]:
+        return parse.parse_partitions(await self._read(render.SHOW_PARTITIONS))
+
     async def change(self, commands: Iterable[tuple[str, ...]]) -> str:
         """Run commands that change nodes, one after the other; what they complained about.
 

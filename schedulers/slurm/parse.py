@@ -252,3 +252,8 @@ def parse_config(text: str) -> Mapping[str, str]:
     """`scontrol show config`: `Name = value` lines."""
     pairs: Iterable[tuple[str, str, str]] = (line.partition("=") for line in text.split("\n"))
     return {name.strip(): value.strip() for name, separator, value in pairs if separator}
+
+
+def parse_partitions(text: str) -> frozenset[str]:
+    """The names in `scontrol show partition -o`."""
+    return frozenset(re.findall(r"^PartitionName=(\S+)", text, re.MULTILINE))

@@ -23,6 +23,7 @@ PENDING_FIELDS = len(_FIELDS)
 
 SHOW_NODES = ("scontrol", "show", "node", "--future", "-o", "-d")
 SHOW_CONFIG = ("scontrol", "show", "config")
+SHOW_PARTITIONS = ("scontrol", "show", "partition", "-o")
 PING = ("scontrol", "ping")
 SHOW_RUNNING = ("squeue", "-h", "-a", "-t", RUNNING_STATES, "-o", f"%i{SEPARATOR}%N")
 SHOW_RUNNING_ARRAYS = ("squeue", "-h", "-a", "-t", RUNNING_STATES, "-o", "%F")

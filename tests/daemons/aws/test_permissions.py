@@ -10,12 +10,14 @@ import pytest
 from typer.testing import CliRunner
 
 import daemons.aws
+import daemons.doctor.looks
 import nodewatcher.agent.announce
-from daemons.aws.permissions import CALLS
+from daemons.aws.permissions import CALLS, LOOKS
 from daemons.cli import app
 from daemons.errors import ConfigError
 
 SOURCES = sorted(Path(next(iter(daemons.aws.__path__))).glob("*.py"))
+LOOKS_SOURCES = sorted(Path(next(iter(daemons.doctor.looks.__path__))).glob("*.py"))
 HEAD = """
 cluster = "hpc"
 region = "{region}"
@@ -51,6 +53,18 @@ def called(path: Path) -> Iterator[str]:
 def test_every_call_of_the_code_is_listed_and_no_other() -> None:
     assert len(SOURCES) > 5
     assert {operation for path in SOURCES for operation in called(path)} == {call.operation for call in CALLS}
+
+
+def test_every_call_of_the_doctor_is_the_services_or_listed_as_its_own() -> None:
+    """It tries some of the services' calls in a form that does one thing where theirs does many."""
+    one_by_one = {"delete_message": "delete_message_batch", "change_message_visibility": "change_message_visibility_batch"}
+    calls = {one_by_one.get(operation, operation) for path in LOOKS_SOURCES for operation in called(path)}
+    assert calls - {call.operation for call in CALLS} == {call.operation for call in LOOKS} - {"get_queue_url"}
+
+
+def test_what_the_doctor_needs_besides_is_to_look(tmp_path: Path) -> None:
+    for action in actions(policy(tmp_path, "--role", "doctor")):
+        assert action.partition(":")[2].startswith(("Get", "List", "Describe", "Simulate")), action
 
 
 def test_the_agents_calls_are_marked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +115,7 @@ def test_what_a_configuration_never_does_is_not_allowed(tmp_path: Path) -> None:
     assert not {"autoscaling:LaunchInstances", "sqs:GetQueueUrl"} & few
     everything = {"queue": "hpc-events", "launch": "launch-instances", "dns": '[dns]\nzone = "hpc.internal"'}
     many = policy(tmp_path, "--account", "123456789012", log='[log.cloudwatch]\ngroup = "/headnode/hpc"', **everything)
-    assert actions(many) == {call.action for call in CALLS}
+    assert actions(many) == {call.action for call in CALLS if call.head}
 
 
 def test_a_zone_by_its_id_is_the_only_one(tmp_path: Path) -> None:

@@ -1,0 +1,55 @@
+"""Who we are to AWS, and what time it has."""
+
+from collections.abc import Sequence
+from email.utils import parsedate_to_datetime
+
+import botocore.session
+
+from daemons.aws.session import translated
+from daemons.doctor.findings import Finding, Severity
+from daemons.doctor.judges import account
+from daemons.doctor.scene import Scene
+from daemons.errors import AwsRefused, AwsUnavailable, InvalidValue
+
+
+async def fetch_caller(scene: Scene) -> account.Caller:
+    """One call that nobody can be forbidden. AWS's time is its answer's Date, taken for the middle of the call."""
+    client = await scene.clients.get("sts")
+    asked_at = scene.clock()
+    with translated("asking AWS who we are", "sts"):
+        answer = await client.get_caller_identity()
+    here = (asked_at + scene.clock()) / 2
+    return account.Caller(
+        account=answer["Account"], arn=answer["Arn"], ahead_s=here - _date(answer["ResponseMetadata"]["HTTPHeaders"])
+    )
+
+
+def _date(headers: dict[str, str]) -> float:
+    """The Date in the middle of its second. Raises InvalidValue."""
+    try:
+        return parsedate_to_datetime(headers["date"]).timestamp() + 0.5
+    except (KeyError, TypeError, ValueError) as err:
+        raise InvalidValue(f"AWS's answer has no date that can be read: {headers.get('date')!r:.80}") from err
+
+
+async def look_at_caller(scene: Scene) -> Sequence[Finding]:
+    try:
+        caller: account.Caller = await scene.once("caller", fetch_caller)
+    except (AwsRefused, AwsUnavailable) as err:
+        remedy = (
+            err.hint or "give the head node an instance profile, or correct its credentials; try `aws sts get-caller-identity`"
+        )
+        looked_at = "sts GetCallerIdentity"
+        return [Finding(id="aws-credentials", severity=Severity.ERROR, looked_at=looked_at, found=str(err), remedy=remedy)]
+    return [
+        account.check_credentials(caller),
+        account.check_account(caller, scene.config.queue),
+        account.check_clock(caller),
+    ]
+
+
+async def look_at_addresses(scene: Scene) -> Sequence[Finding]:
+    """Asks nobody."""
+    session, region = botocore.session.Session(), scene.config.region
+    known = [name for partition in session.get_available_partitions() for name in session.get_available_regions("sqs", partition)]
+    return [account.check_region(region, known), *account.check_endpoints(region, scene.config.endpoints)]
