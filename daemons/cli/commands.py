@@ -33,6 +33,12 @@ COMMANDS = (
         LOOK,
     ),
     Later(
+        "logs",
+        "Show the services' log lines: from the journal, from their files where those are configured, or from CloudWatch.",
+        "daemons.cli.logs:logs",
+        LOOK,
+    ),
+    Later(
         "events",
         "Say what a log line means and what to do about it; without a name list them all.",
         "daemons.cli.events:events",
