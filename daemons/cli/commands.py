@@ -13,6 +13,12 @@ COMMANDS = (
     ),
     Later("jobs", "List the waiting work: what each shape of job needs, and what it waits for.", "daemons.cli.jobs:jobs", LOOK),
     Later(
+        "top",
+        "Watch fleets, waiting jobs, nodes and decisions, full screen: q quits, n, j, d and a choose a list or all of them.",
+        "daemons.cli.top:top",
+        LOOK,
+    ),
+    Later(
         "nodes",
         "List the nodes as nodewatcher last saw them, each with the sentence that says why it stays or goes.",
         "daemons.cli.nodes:nodes",
