@@ -6,7 +6,7 @@ PYTHON ?= python3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup schedulers demo test check bench format events lock package docs reference clean
+.PHONY: help setup schedulers demo test check bench format events lock package deb docs reference clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ lock: $(STAMP) ## resolve the dependencies anew into requirements.lock
 package: $(STAMP) ## build the wheel and the source distribution into dist/, without a network
 	$(BIN)/uv build -q --offline --no-build-isolation -o dist .
 	@ls dist/*.whl dist/*.tar.gz
+
+deb: $(STAMP) ## build the Debian package into dist/, without a network
+	@SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || date +%s)} $(BIN)/python debian/build.py dist
 
 docs: $(STAMP) ## build the pages into build/docs; a warning is an error
 	$(BIN)/python -m sphinx -q -W -n --keep-going -b html docs build/docs

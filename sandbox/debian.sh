@@ -5,6 +5,7 @@ set -eu
 packages="slurmctld slurmd slurm-client munge slurm-wlm-basic-plugins iproute2"
 packages="$packages mosquitto"
 packages="$packages systemd" # for systemd-analyze
+packages="$packages lintian" # judges the Debian package
 packages="$packages gridengine-master gridengine-exec gridengine-client"
 [ -e /usr/sbin/sendmail ] || packages="$packages msmtp-mta" # Grid Engine wants something that mails: not a whole mail server
 missing=
