@@ -3,6 +3,7 @@
 Every line goes through `presentable`, libraries' too. What is cut says so, and how much there was.
 """
 
+import functools
 import re
 from collections.abc import Mapping, Sequence, Set
 from enum import Enum
@@ -20,6 +21,17 @@ _LEAST = 80  # each text gets that much, whatever there was before it
 HIDDEN = "(not shown)"
 _AS_IT_IS = "exc_info"  # for the renderer that follows
 _SECRET_NAME = re.compile(r"(?i)passw(or)?d$|secret|credential|authorization|security.?token|session.?token|private.?key|^token$")
+_SIGNS = (
+    "=",
+    ":",
+    " is",
+    " IS",
+    "AKIA",
+    "ASIA",
+    "akia",
+    "asia",
+    "PRIVATE",
+)  # without any of these no text holds one: most do not
 _SECRET_TEXT = re.compile(
     r"""(?ix)
     (?P<before> \b(?: aws_)? (?: secret[_-]?(?:access[_-]?)?key | session[_-]?token | security[_-]?token | password | passwd
@@ -46,7 +58,7 @@ def presentable(_: WrappedLogger | None, __: str, line: EventDict) -> EventDict:
 
 def without_secrets(text: str) -> str:
     """The text with whatever looks like a credential replaced."""
-    return _SECRET_TEXT.sub(_hide, text)
+    return _SECRET_TEXT.sub(_hide, text) if any(sign in text for sign in _SIGNS) else text
 
 
 def _hide(found: re.Match[str]) -> str:
@@ -61,10 +73,17 @@ def _named(name: str, value: Any, left: list[int], depth: int) -> Any:
 
 
 def _is_secret(name: str, value: object) -> bool:
-    return bool(value) and not isinstance(value, bool | int | float) and _SECRET_NAME.search(name) is not None
+    return _is_secret_name(name) and bool(value) and not isinstance(value, bool | int | float)
+
+
+@functools.lru_cache(maxsize=1_024)
+def _is_secret_name(name: str) -> bool:
+    return _SECRET_NAME.search(name) is not None
 
 
 def _value(value: Any, left: list[int], depth: int) -> Any:
+    if type(value) is str:  # nearly always
+        return _text(value, left)
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, Enum):
