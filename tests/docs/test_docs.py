@@ -17,7 +17,7 @@ from daemons.cli import app
 from daemons.cli.lazy import LazyGroup
 from daemons.config.problems import fields_of
 from daemons.config.values import FileEntry
-from daemons.events import EVENTS
+from daemons.events import EVENTS, FIELDS
 from docs.make.__main__ import wanted
 from docs.make.blocks import renew
 from docs.make.settings import PLUGINS, section_in
@@ -195,7 +195,7 @@ def test_troubleshooting_and_the_guide_name_only_what_there_is() -> None:
     assert dotted - events - paths - files - sections == set()
     bare = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)`", text))
     assert {"idle_for_s", "max_raise"} <= bare
-    others = {"instance_id", "expires_at", "job_submit"}  # fields of lines and rows, a hook of Slurm's
+    others = {*FIELDS, "expires_at", "job_submit"}  # fields of lines and rows, a hook of Slurm's
     assert bare - names - others == set()
 
 
