@@ -19,6 +19,7 @@ from daemons.process import run_service
 from daemons.wake import NobodyListens, poke
 from schedulers.plugins import load_plugin, load_settings, opened
 from sqswatcher.apply import World
+from sqswatcher.checking import Check, take_as_it_is
 from sqswatcher.reconcile import Options
 from sqswatcher.service import Membership, Settings
 
@@ -45,7 +46,23 @@ async def open_membership(config: Config) -> AsyncIterator[Membership]:
             zone=await _open_zone(clients, config.dns) if config.dns else None,
             fleets={spec.name: spec for spec in config.fleets},
         )
-        yield Membership(world, places=Ec2Places(clients), settings=_settings(config), clock=time.time, ring=_ringer(config))
+        yield Membership(
+            world,
+            places=Ec2Places(clients),
+            settings=_settings(config),
+            clock=time.time,
+            ring=_ringer(config),
+            check=_checker(config),
+        )
+
+
+def _checker(config: Config) -> Check:
+    """Raises ConfigError where signatures are to be checked and what that takes is not installed."""
+    if not config.sqswatcher.verify_sns:
+        return take_as_it_is
+    from sqswatcher.signatures import Signatures, fetch_certificate  # noqa: PLC0415  it costs memory
+
+    return Signatures(config.sqswatcher.topics, fetch=fetch_certificate, clock=time.time).check
 
 
 def _ringer(config: Config) -> Callable[[str], None]:

@@ -3,6 +3,7 @@
 from daemons.lifecycle import Event
 from daemons.model import Notice
 from daemons.ports import Received
+from sqswatcher.checking import Checked
 from sqswatcher.messages import (
     ComputeReady,
     Launched,
@@ -27,9 +28,12 @@ from sqswatcher.plan import Delivery, Happening
 _STATES = {"shutting-down": Event.ENDING, "terminated": Event.ENDED}
 
 
-def read_delivery(received: Received) -> Delivery:
-    """Parse a message, whoever sent it. Never raises: what cannot be understood says so."""
-    message = parse_message(received.body)
+def read_delivery(received: Received, checked: Checked | None = None) -> Delivery:
+    """Parse a message, whoever sent it, or what of it may be read. Never raises: what cannot be understood says so."""
+    checked = checked or Checked(body=received.body)
+    if checked.refused:
+        return Delivery(received=received, dropped_because=f"refused: {checked.refused}", malformed=True)
+    message = parse_message(checked.body)
     if isinstance(message, Malformed):
         return Delivery(received=received, dropped_because=f"malformed: {message.reason}", malformed=True)
     happenings = happenings_of(message)

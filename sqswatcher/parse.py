@@ -62,6 +62,15 @@ def parse_message(body: str) -> Message:
         return Malformed(reason=clean(str(err), most=200), kind=kind, excerpt=clean(body, most=200))
 
 
+def kind_of(body: str) -> str:
+    """What kind of message it seems to be, "" where nothing says so. Raises nothing."""
+    try:
+        fields, _ = _unwrap(body)
+        return _kind(fields, _kind_key(fields))
+    except Unreadable:
+        return ""
+
+
 def _unwrap(body: str) -> tuple[Fields, float | None]:
     """The innermost message and its own time. An envelope's time, which only says when it was sent, is left out; an EventBridge
     event is an envelope if it is none of AWS's kinds and its detail is a message by itself.

@@ -14,6 +14,7 @@ from daemons.model import InstanceId, State
 from daemons.ports import Places, Queue, Received
 from sqswatcher import reconcile
 from sqswatcher.apply import Batch, World
+from sqswatcher.checking import Check, take_as_it_is
 from sqswatcher.deliver import read_delivery
 from sqswatcher.observe import Directory, observe, receive_batch, survey
 from sqswatcher.plan import Effect, Plan, plan_batch
@@ -49,11 +50,14 @@ class Membership:
         clock: Callable[[], float],
         ring: Callable[[str], None] = lambda _: None,
         new_id: Callable[[], str] = _new_id,
+        check: Check = take_as_it_is,
     ) -> None:
-        """`ring` is called with a word when something has happened that jobwatcher should look at. `new_id` names each batch and
-        each comparison: every line about it, adapters' and plugins' too, carries that name.
+        """`check` says what may be read of a message. `ring` is called with a word when something has happened that jobwatcher
+        should look at. `new_id` names each batch and each comparison: every line about it, adapters' and plugins' too, carries
+        that name.
         """
         self._new_id = new_id
+        self._check = check
         self._ring = ring
         self._world = world
         self._places = places
@@ -115,7 +119,8 @@ class Membership:
 
     async def _process(self, received: Sequence[Received]) -> None:
         started = self._clock()
-        deliveries = [read_delivery(message) for message in received]
+        checked = await asyncio.gather(*(self._check(message.body) for message in received))
+        deliveries = [read_delivery(message, words) for message, words in zip(received, checked, strict=True)]
         for delivery in deliveries:
             log.debug(
                 "message.received",

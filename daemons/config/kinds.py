@@ -124,6 +124,8 @@ def _check_zone(value: str) -> str:
     return value.removesuffix(".").lower()
 
 
+TOPIC_ARN = r"arn:aws[a-z-]{0,20}:sns:[a-z]{2,5}(?:-[a-z0-9]+){2,4}:[0-9]{12}:[A-Za-z0-9_-]{1,256}"
+
 Text = Annotated[str, Field(strict=True)]
 Whole = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -138,6 +140,14 @@ QueueName = Annotated[Text, AfterValidator(_check_queue)]
 TableName = Annotated[Text, _matching(r"[A-Za-z0-9_.-]{3,255}", "a DynamoDB table's name", "hpc-instances")]
 MetricNamespace = Annotated[
     Text, _matching(r"(?!AWS/)[A-Za-z0-9_./#:-]{1,255}", "a namespace of metrics that is not AWS's own", "Headnode")
+]
+TopicArn = Annotated[
+    Text,
+    _matching(
+        TOPIC_ARN,
+        "a topic's ARN",
+        "arn:aws:sns:eu-west-1:123456789012:hpc-events",
+    ),
 ]
 LogGroupName = Annotated[Text, _matching(r"[A-Za-z0-9_./#-]{1,512}", "a log group's name", "/headnode/hpc")]
 GroupName = Annotated[Text, _named(parse_group_name)]

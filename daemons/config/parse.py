@@ -119,6 +119,10 @@ def _across_settings(raw: Mapping[str, Any]) -> Iterator[tuple[Location, Problem
         for one, other in (("username", "password_file"), ("cert_file", "key_file"), ("key_file", "cert_file")):
             if one in mqtt and other not in mqtt:
                 yield ("mqtt", one), Problem(path=f"mqtt.{one}", wrong=f"is set, and {other} is not", hint=f"set {other} too")
+    sqswatcher = raw.get("sqswatcher")
+    if isinstance(sqswatcher, dict) and sqswatcher.get("verify_sns") is True and not sqswatcher.get("topics"):
+        wrong, hint = "is true, and topics names none", "name the topics that the groups notify: anybody can have a topic"
+        yield ("sqswatcher", "verify_sns"), Problem(path="sqswatcher.verify_sns", wrong=wrong, hint=hint)
     fleets = raw.get("fleet")
     if isinstance(fleets, list):
         yield from _across_fleets(fleets)

@@ -29,6 +29,7 @@ from daemons.config.kinds import (
     Text,
     TimeOfDay,
     Timezone,
+    TopicArn,
     Url,
     Whole,
     Word,
@@ -78,6 +79,16 @@ class SqswatcherConfig:
         Number,
         Field(gt=0, le=1, description="the greatest part of the nodes that one comparison may remove (at least one node)"),
     ] = 0.5
+    verify_sns: Annotated[
+        Flag,
+        Field(
+            description="true: Auto Scaling is believed only under SNS's signature, for one of `topics` (needs headnode[verify])"
+        ),
+    ] = False
+    topics: Annotated[
+        tuple[TopicArn, ...],
+        Field(description="the ARNs of the topics that the groups notify; the queue's policy names them too"),
+    ] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,10 @@ def test_a_service_loads_nothing_that_is_for_terminals_or_tests(service: str) ->
     assert not loaded(f"import {service}.__main__") & {"rich", "pygments", "typer", "click", "moto", "boto3", "pytest", "sandbox"}
 
 
+def test_what_checks_signatures_is_loaded_where_it_is_turned_on_alone() -> None:
+    assert "cryptography" not in loaded("import sqswatcher.__main__")
+
+
 def test_the_agent_loads_nothing_of_aws_either() -> None:
     assert not loaded("import nodewatcher.agent.__main__") & {"aiobotocore", "botocore", "aiohttp", "pydantic"}
 

@@ -81,6 +81,19 @@ def _filter(ground: Ground) -> None:
     )
 
 
+def _verify(ground: Ground, topic: str) -> None:
+    ground.reconfigure(sqswatcher=replace(ground.config.sqswatcher, verify_sns=True, topics=(topic,)))
+
+
+def _raw(ground: Ground) -> None:
+    sns = ground.boto("sns")
+    (subscription,) = sns.list_subscriptions_by_topic(TopicArn=ground.stack.topic_arn)["Subscriptions"]
+    sns.set_subscription_attributes(
+        SubscriptionArn=subscription["SubscriptionArn"], AttributeName="RawMessageDelivery", AttributeValue="true"
+    )
+    _verify(ground, ground.stack.topic_arn)
+
+
 def _unsubscribe(ground: Ground) -> None:
     sns = ground.boto("sns")
     for one in sns.list_subscriptions_by_topic(TopicArn=ground.stack.topic_arn)["Subscriptions"]:
@@ -341,6 +354,23 @@ PLANTED = (
         ),
         check="topic-strangers",
         remedy="headnode iam render --role topic",
+        error=True,
+    ),
+    Planted(
+        what="a topic that is not believed",
+        area="topics",
+        spoil=lambda ground: _verify(ground, "arn:aws:sns:eu-west-1:777788889999:another"),
+        check="topic-named",
+        besides=frozenset({"topic-exists"}),
+        remedy="sqswatcher.topics",
+        error=True,
+    ),
+    Planted(
+        what="messages that come without their signatures",
+        area="topics",
+        spoil=_raw,
+        check="topic-raw-delivery",
+        remedy="RawMessageDelivery",
         error=True,
     ),
     Planted(
@@ -629,6 +659,7 @@ def test_what_was_planted_is_found_and_its_remedy_named(planted: Planted, ground
 
 
 def test_a_healthy_cluster_has_none_of_it(ground: Ground) -> None:
+    _verify(ground, ground.stack.topic_arn)
     told = ground.examine()
     assert bad(told) == {}
     well = {one.finding.id for one in told if one.finding.severity is Severity.OK}

@@ -8,6 +8,7 @@ from daemons.model import State
 from daemons.ports import Place
 from sqswatcher import reconcile
 from sqswatcher.apply import World
+from sqswatcher.checking import Check, take_as_it_is
 from sqswatcher.service import Membership, Settings
 from tests.fakes import BATCH, FakeGroups, FakePlaces, FakeQueue, FakeRows, FakeScheduler, FakeZone, hostname, instance_id
 
@@ -86,7 +87,7 @@ class Cluster:
             self.places.known[instance_id(number)] = Place(address=f"10.0.0.{number}", hostname=hostname(number))
         self.restart()
 
-    def restart(self) -> None:
+    def restart(self, *, check: Check = take_as_it_is) -> None:
         """A new process: it knows only what it finds."""
         world = World(
             queue=self.queue,
@@ -104,7 +105,9 @@ class Cluster:
             resync_s=1e9,
             resync=reconcile.Options(age_grace_s=300, max_removal_share=1),
         )
-        self.service = Membership(world, places=self.places, settings=settings, clock=lambda: self.now, ring=self.rings.append)
+        self.service = Membership(
+            world, places=self.places, settings=settings, clock=lambda: self.now, ring=self.rings.append, check=check
+        )
 
     async def hears(self, *bodies: str) -> None:
         for body in bodies:

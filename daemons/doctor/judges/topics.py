@@ -1,6 +1,6 @@
 """The topics that the groups notify, and whether what they are told reaches the queue."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from daemons.doctor.findings import Finding, Severity, judged
@@ -24,8 +24,8 @@ class TopicFacts:
     subscriptions: tuple[Subscription, ...] = ()
 
 
-def check_topic(topic: TopicFacts, queue_arn: str) -> Iterator[Finding]:
-    """Everything about one topic."""
+def check_topic(topic: TopicFacts, queue_arn: str, *, verify: bool = False, named: Collection[str] = ()) -> Iterator[Finding]:
+    """Everything about one topic. `verify`: signatures are checked, and only topics that are `named` are believed."""
     yield judged(
         "topic-exists",
         topic.arn,
@@ -36,6 +36,8 @@ def check_topic(topic: TopicFacts, queue_arn: str) -> Iterator[Finding]:
     if topic.exists:
         yield from check_subscription(topic, queue_arn)
         yield check_publishers(topic)
+    if verify:
+        yield from check_signatures(topic, queue_arn, named)
 
 
 def check_subscription(topic: TopicFacts, queue_arn: str) -> Iterator[Finding]:
@@ -71,6 +73,27 @@ def check_publishers(topic: TopicFacts) -> Finding:
         remedy=f"aws sns set-topic-attributes --topic-arn {topic.arn} --attribute-name Policy --attribute-value"
         ' "$(headnode iam render --role topic)"',
     )
+
+
+def check_signatures(topic: TopicFacts, queue_arn: str, named: Collection[str]) -> Iterator[Finding]:
+    """With `sqswatcher.verify_sns`: an envelope has to come along, and from a topic that is known."""
+    yield judged(
+        "topic-named",
+        topic.arn,
+        f"sqswatcher.topics {'names it' if topic.arn in named else 'does not name it, so that it is not believed'}",
+        holds=topic.arn in named,
+        remedy=f'add "{topic.arn}" to sqswatcher.topics',
+    )
+    for one in topic.subscriptions:
+        if one.endpoint == queue_arn and one.arn.startswith("arn:"):
+            yield judged(
+                "topic-raw-delivery",
+                topic.arn,
+                "messages come without their envelope, and so without a signature" if one.raw else "messages come in envelopes",
+                holds=not one.raw,
+                remedy=f"aws sns set-subscription-attributes --subscription-arn {one.arn} --attribute-name RawMessageDelivery"
+                " --attribute-value false",
+            )
 
 
 def check_rules(rules: Iterable[str], *, has_spot: bool) -> Finding:

@@ -119,9 +119,10 @@ async def _hooks(scene: Scene, group: str) -> tuple[judge.HookFacts, ...]:
 
 
 async def fetch_topic_arns(scene: Scene) -> tuple[str, ...]:
-    """The topics that groups and hooks notify, each once."""
+    """The topics that the configuration names and those that groups and hooks notify, each once."""
     groups: Groups = await scene.once("groups", fetch_groups)
-    arns = [arn for group in groups.values() for arn in group.notices]
+    arns = [*scene.config.sqswatcher.topics]
+    arns += [arn for group in groups.values() for arn in group.notices]
     arns += [hook.target for group in groups.values() for hook in group.hooks if ":sns:" in hook.target]
     return tuple(dict.fromkeys(arns))
 

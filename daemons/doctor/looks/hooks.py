@@ -24,7 +24,7 @@ async def look_at_hooks(scene: Scene) -> Sequence[Finding]:
         for finding in check_hooks(
             fleet,
             groups[fleet.group],
-            heard=frozenset({queue.arn, *subscribed}),
+            heard=frozenset(subscribed if scene.config.sqswatcher.verify_sns else {queue.arn, *subscribed}),
             grace_s=scene.config.sqswatcher.terminate_grace_s,
         )
     ]

@@ -68,7 +68,8 @@ async def look_at_topics(scene: Scene) -> Sequence[Finding]:
     if queue is None:
         return ()
     topics = await scene.once("topic facts", fetch_topics)
-    return [finding for topic in topics for finding in judge.check_topic(topic, queue.arn)]
+    verify, named = scene.config.sqswatcher.verify_sns, scene.config.sqswatcher.topics
+    return [finding for topic in topics for finding in judge.check_topic(topic, queue.arn, verify=verify, named=named)]
 
 
 async def look_at_rules(scene: Scene) -> Sequence[Finding]:
