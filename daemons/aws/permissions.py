@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from daemons.config import Config
+from daemons.errors import InvalidValue
 from daemons.model import Launch
 
 _GROUP_TAG = "ec2:ResourceTag/aws:autoscaling:groupName"  # Auto Scaling puts it on each of its instances; nobody else can
@@ -144,13 +145,17 @@ class Account:
     partition: str = "aws"
 
 
-def render_policy(role: Role, config: Config, account: Account) -> str:
-    """The policy as JSON, for this cluster's resources alone."""
-    makers = {Role.QUEUE: _queue_policy, Role.TOPIC: _topic_policy}
-    if role in makers:
-        statements = list(makers[role](config, account))
-    else:
-        statements = [_statement(grant) for grant in grants(role, config, account)]
+def render_policy(role: Role, config: Config, account: Account, *, rules: Sequence[str] = ()) -> str:
+    """The policy as JSON, for this cluster's resources alone. `rules` are the names of EventBridge's rules that send to the
+    queue, (): any of this account's. Raises InvalidValue for the policy of several topics: each has one of its own.
+    """
+    match role:
+        case Role.QUEUE:
+            statements = list(_queue_policy(config, account, rules))
+        case Role.TOPIC:
+            statements = list(_topic_policy(config, account))
+        case _:
+            statements = [_statement(grant) for grant in grants(role, config, account)]
     return json.dumps({"Version": "2012-10-17", "Statement": statements}, indent=2)
 
 
@@ -213,10 +218,16 @@ def _queue_arn(config: Config, account: Account) -> str:
     return f"arn:{account.partition}:sqs:{config.region}:{account.number}:{name}"
 
 
-def _queue_policy(config: Config, account: Account) -> Iterator[dict[str, Any]]:
-    """Who may send: this account's topics and EventBridge rules. Its roles need no word here: their own policies count."""
-    senders = (("Topics", "sns.amazonaws.com", "sns"), ("Rules", "events.amazonaws.com", "events"))
-    for sid, service, owner in senders:
+def _queue_policy(config: Config, account: Account, rules: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Who may send: the cluster's topics and rules where they are named, else this account's. Its roles need no word here: their
+    own policies count.
+    """
+    of_events = f"arn:{account.partition}:events:{config.region}:{account.number}:rule/"
+    senders = {
+        "Topics": ("sns.amazonaws.com", _topics(config, account)),
+        "Rules": ("events.amazonaws.com", [of_events + name for name in rules or ("*",)]),
+    }
+    for sid, (service, sources) in senders.items():
         yield {
             "Sid": f"Headnode{sid}",
             "Effect": "Allow",
@@ -225,7 +236,7 @@ def _queue_policy(config: Config, account: Account) -> Iterator[dict[str, Any]]:
             "Resource": _queue_arn(config, account),
             "Condition": {
                 "StringEquals": {"aws:SourceAccount": account.number},
-                "ArnLike": {"aws:SourceArn": f"arn:{account.partition}:{owner}:{config.region}:{account.number}:*"},
+                "ArnLike": {"aws:SourceArn": sources},
             },
         }
     yield _only_encrypted("sqs:*", _queue_arn(config, account))
@@ -233,16 +244,25 @@ def _queue_policy(config: Config, account: Account) -> Iterator[dict[str, Any]]:
 
 def _topic_policy(config: Config, account: Account) -> Iterator[dict[str, Any]]:
     """Who may publish to the topic that the groups notify: this account's Auto Scaling."""
-    topics = f"arn:{account.partition}:sns:{config.region}:{account.number}:*"
+    topics = _topics(config, account)
+    if len(topics) > 1:
+        raise InvalidValue(
+            f"the configuration names {len(topics)} topics, and each has a policy of its own", hint="name one with --topic"
+        )
     yield {
         "Sid": "HeadnodeAutoScaling",
         "Effect": "Allow",
         "Principal": {"Service": "autoscaling.amazonaws.com"},
         "Action": "sns:Publish",
-        "Resource": topics,
+        "Resource": topics[0],
         "Condition": {"StringEquals": {"aws:SourceAccount": account.number}},
     }
-    yield _only_encrypted("sns:Publish", topics)
+    yield _only_encrypted("sns:Publish", topics[0])
+
+
+def _topics(config: Config, account: Account) -> list[str]:
+    """Those that the configuration names, else any of this account's."""
+    return list(config.sqswatcher.topics) or [f"arn:{account.partition}:sns:{config.region}:{account.number}:*"]
 
 
 def _only_encrypted(action: str, resource: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`headnode iam`: what this cluster's roles, queue and topic need to be allowed, and nothing else."""
 
 import re
+from dataclasses import replace
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -11,9 +12,14 @@ from botocore.exceptions import UnknownRegionError
 from daemons.aws.permissions import Account, Role, render_policy
 from daemons.cli.common import ConfigOption, read_config
 from daemons.config import Config
+from daemons.config.kinds import TOPIC_ARN
 from daemons.errors import ConfigError
+from daemons.names import parse_match
 
 app = typer.Typer(help="Policies of least privilege, made of the calls that headnode really makes.", no_args_is_help=True)
+
+parse_topic = parse_match(TOPIC_ARN, "a topic's ARN")
+parse_rule = parse_match(r"[.A-Za-z0-9_/-]{1,128}", "an EventBridge rule's name")
 
 _ACCOUNT = re.compile(r"[0-9]{12}")
 
@@ -35,11 +41,29 @@ def render(
     account: Annotated[
         str, typer.Option(metavar="NUMBER", help="The account, twelve digits; else from the queue's URL in the configuration.")
     ] = "",
+    topics: Annotated[
+        list[str] | None,
+        typer.Option("--topic", metavar="ARN", help="The topic that the groups notify; else sqswatcher.topics. May be repeated."),
+    ] = None,
+    rules: Annotated[
+        list[str] | None,
+        typer.Option("--rule", metavar="NAME", help="EventBridge's rule that sends to the queue; else any. May be repeated."),
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Print a policy for this cluster's resources as JSON, for `aws iam put-role-policy` and its like."""
     chosen = read_config(config)
-    typer.echo(render_policy(role, chosen, Account(number=_account(account, chosen), partition=_partition(chosen.region))))
+    if topics:
+        named = tuple(map(parse_topic, topics))
+        chosen = replace(chosen, sqswatcher=replace(chosen.sqswatcher, topics=named))
+    holder = Account(number=_account(account, chosen), partition=_partition(chosen.region))
+    typer.echo(render_policy(role, chosen, holder, rules=[parse_rule(name) for name in rules or ()]))
+    if role in (Role.QUEUE, Role.TOPIC) and not chosen.sqswatcher.topics:
+        typer.echo(
+            "# no topic is named, so any of this account's is meant: sqswatcher.topics or --topic would narrow it", err=True
+        )
+    if role is Role.QUEUE and not rules:
+        typer.echo("# no rule is named, so any of this account's may send: --rule would narrow it", err=True)
     if role is Role.HEAD and chosen.dns is not None and not chosen.dns.zone_id:
         typer.echo("# the zone is configured by name, so every zone is allowed: dns.zone_id would narrow it", err=True)
 

@@ -14,7 +14,7 @@ import daemons.doctor.looks
 import nodewatcher.agent.announce
 from daemons.aws.permissions import CALLS, LOOKS
 from daemons.cli import app
-from daemons.errors import ConfigError
+from daemons.errors import ConfigError, InvalidValue
 
 SOURCES = sorted(Path(next(iter(daemons.aws.__path__))).glob("*.py"))
 LOOKS_SOURCES = sorted(Path(next(iter(daemons.doctor.looks.__path__))).glob("*.py"))
@@ -39,6 +39,8 @@ name = "gpu"
 group = "hpc-gpu"
 instance_type = "g5.xlarge"
 cpus = 4
+[sqswatcher]
+{sqswatcher}
 """
 URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/hpc-events"
 
@@ -78,7 +80,14 @@ def test_the_agents_calls_are_marked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def policy(tmp_path: Path, *words: str, **settings: str) -> dict[str, Any]:
-    values = {"region": "eu-west-1", "queue": URL, "dns": "", "launch": "desired-capacity", "log": ""} | settings
+    values = {
+        "region": "eu-west-1",
+        "queue": URL,
+        "dns": "",
+        "launch": "desired-capacity",
+        "log": "",
+        "sqswatcher": "",
+    } | settings
     path = tmp_path / "headnode.toml"
     path.write_text(HEAD.format(**values))
     result = CliRunner().invoke(app, ["iam", "render", "--config", str(path), *words])
@@ -143,6 +152,35 @@ def test_a_resource_admits_this_account_and_no_other(role: str, tmp_path: Path) 
         assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": "123456789012"}
         assert set(statement["Principal"]) == {"Service"}
     assert statements["HeadnodeOnlyEncrypted"]["Effect"] == "Deny"
+
+
+TOPIC = "arn:aws:sns:eu-west-1:123456789012:hpc"
+
+
+@pytest.mark.parametrize("named", [{"sqswatcher": f'topics = ["{TOPIC}"]'}, {}])
+def test_the_queue_admits_the_clusters_topic_and_rule_alone_where_they_are_named(named: dict[str, str], tmp_path: Path) -> None:
+    words = ["--role", "queue", "--rule", "hpc-instances", *([] if named else ["--topic", TOPIC])]
+    statements = policy(tmp_path, *words, **named)
+    sources = {
+        sid: one["Condition"]["ArnLike"]["aws:SourceArn"] for sid, one in statements.items() if "ArnLike" in one["Condition"]
+    }
+    assert sources == {
+        "HeadnodeTopics": [TOPIC],
+        "HeadnodeRules": ["arn:aws:events:eu-west-1:123456789012:rule/hpc-instances"],
+    }
+
+
+def test_a_topics_policy_is_about_that_topic(tmp_path: Path) -> None:
+    statements = policy(tmp_path, "--role", "topic", "--topic", TOPIC)
+    assert {one["Resource"] for one in statements.values()} == {TOPIC}
+    with pytest.raises(InvalidValue, match="a policy of its own"):
+        policy(tmp_path, "--role", "topic", "--topic", TOPIC, "--topic", f"{TOPIC}-hooks")
+
+
+@pytest.mark.parametrize("words", [("--topic", "hpc"), ("--topic", f"{TOPIC}*"), ("--rule", "*")])
+def test_what_is_no_name_is_put_into_no_policy(words: tuple[str, str], tmp_path: Path) -> None:
+    with pytest.raises(InvalidValue):
+        policy(tmp_path, "--role", "queue", *words)
 
 
 @pytest.mark.parametrize("words", [(), ("--account", "12"), ("--account", "12345678901x")])
