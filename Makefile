@@ -6,7 +6,7 @@ PYTHON ?= python3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup schedulers demo test check bench format events lock package deb docs reference clean
+.PHONY: help setup schedulers demo test check bench format events lock package deb docs reference clean man
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ bench: setup ## measure what is promised (ARGS="--json")
 	@for name in $(patsubst benchmarks/%.py,%,$(filter-out %/__init__.py %/report.py %/judge.py,$(wildcard benchmarks/*.py))); do \
 		$(BIN)/python -m benchmarks.$$name $(ARGS) || failed=1; \
 	done; test -z "$$failed"
+
+man: $(STAMP) ## write docs/headnode.1 anew from what the commands say of themselves
+	$(BIN)/headnode man > docs/headnode.1
 
 format: $(STAMP) ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .

@@ -7,6 +7,7 @@ packages="$packages mosquitto"
 packages="$packages systemd" # for systemd-analyze
 packages="$packages lintian" # judges the Debian package
 packages="$packages gridengine-master gridengine-exec gridengine-client"
+packages="$packages man-db" # for groff, which finds what is wrong with the manual page
 [ -e /usr/sbin/sendmail ] || packages="$packages msmtp-mta" # Grid Engine wants something that mails: not a whole mail server
 missing=
 for package in $packages; do

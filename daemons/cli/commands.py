@@ -88,6 +88,7 @@ COMMANDS = (
         SET_UP,
     ),
     Later("iam", "Policies of least privilege, made of the calls that headnode really makes.", "daemons.cli.iam:app", SET_UP),
+    Later("man", "Print the manual page, headnode(1), for man: `headnode man | man -l -`.", "daemons.cli.man:man", SET_UP),
     Later("jobwatcher", "Run jobwatcher in the foreground.", "daemons.cli.services:jobwatcher", TRY),
     Later(
         "demo",

@@ -65,12 +65,12 @@ def _cell(value: object) -> str:
 
 
 @contextlib.contextmanager
-def progress(doing: str, *, total: int | None = None) -> Iterator[Callable[[int], None]]:
+def progress(doing: str, *, total: int | None = None, silent: bool = False) -> Iterator[Callable[[int], None]]:
     """For what may take longer than two seconds: a bar on a terminal's standard error, nothing elsewhere.
 
     Yields what to call with how much is done; without a `total` the bar says only that it goes on.
     """
-    if not sys.stderr.isatty():
+    if silent or not sys.stderr.isatty():
         yield lambda _: None
         return
     from rich.console import Console  # noqa: PLC0415  loaded where a person reads

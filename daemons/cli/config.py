@@ -61,7 +61,7 @@ def show(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 @app.command(name="import")
 def import_(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="/etc/{sqs,job,node}watcher.cfg, /opt/parallelcluster/cfnconfig")
+        list[Path], typer.Argument(metavar="FILE...", help="/etc/{sqs,job,node}watcher.cfg, /opt/parallelcluster/cfnconfig.")
     ],
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="PATH", help="Write it there, to a new file.")] = None,
     group: Annotated[str, typer.Option(metavar="NAME", help="The compute nodes' Auto Scaling group.")] = "",

@@ -2,6 +2,7 @@
 
 import asyncio
 import getpass
+import json
 import re
 import sys
 import time
@@ -12,7 +13,7 @@ import typer
 
 from daemons.aws.session import open_clients
 from daemons.aws.table import DynamoRows
-from daemons.cli.common import ConfigOption, NothingKnown, checked_reason, read_config
+from daemons.cli.common import ConfigOption, JsonOption, NothingKnown, checked_reason, read_config
 from daemons.cli.complete import complete_node
 from daemons.config import Config
 from daemons.errors import InvalidValue, StaleRow
@@ -20,6 +21,7 @@ from daemons.logs import configure_logs
 from daemons.model import Instance
 from nodewatcher.judge import clock
 
+NodeArgument = Annotated[str, typer.Argument(help="Host name or instance id.", autocompletion=complete_node)]
 _DURATION = re.compile(r"(\d{1,6})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _LONGEST_HOLD_S = 366 * 86_400
@@ -27,24 +29,24 @@ _TRIES = 5
 
 
 def hold(
-    node: Annotated[str, typer.Argument(help="Host name or instance id.", autocompletion=complete_node)],
+    node: NodeArgument,
     period: Annotated[str, typer.Option("--for", metavar="TIME", help="How long: 30m, 2h, 1d.")] = "1h",
     reason: Annotated[str, typer.Option(help="Why, for whoever asks.")] = "",
     config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Have nodewatcher leave a node alone: it neither drains nor ends nor replaces it. Jobs run and start there as ever."""
     until = time.time() + _parse_period(period)
-    _change(read_config(config), node, held_until=until, held_by=getpass.getuser(), hold_reason=checked_reason(reason))
-    typer.echo(f"{node} is held until {clock(until)}")
+    words, by = checked_reason(reason), getpass.getuser()
+    _change(read_config(config), node, held_until=until, held_by=by, hold_reason=words)
+    told = {"node": node, "held_until": until, "held_by": by, "reason": words}
+    typer.echo(json.dumps(told) if as_json else f"{node} is held until {clock(until)}")
 
 
-def release(
-    node: Annotated[str, typer.Argument(help="Host name or instance id.", autocompletion=complete_node)],
-    config: ConfigOption = None,
-) -> None:
+def release(node: NodeArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Take a hold back."""
     _change(read_config(config), node, held_until=None, held_by="", hold_reason="")
-    typer.echo(f"{node} is held no more")
+    typer.echo(json.dumps({"node": node, "held_until": None}) if as_json else f"{node} is held no more")
 
 
 def _parse_period(text: str) -> float:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from daemons.cli.common import ConfigOption, JsonOption, NothingKnown, print_rows, read_config
+from daemons.cli.common import ConfigOption, JsonOption, NothingKnown, print_rows, progress, read_config
 from daemons.cli.gather import read_records
 from daemons.cli.overview import Fate
 from daemons.cli.status import LiveOption
@@ -64,7 +64,8 @@ def _record(config: Config, *, live: bool) -> Record:
         from daemons.logs import configure_logs  # noqa: PLC0415
 
         configure_logs(level="error", stream=sys.stderr)
-        answered = asyncio.run(look_live(config, recorded))
+        with progress("asking"):
+            answered = asyncio.run(look_live(config, recorded))
         if answered.records is recorded or answered.records.jobs is None:
             raise NoLiveLook("; ".join(answered.problems), hint="without --live the last look is shown")
         return answered.records.jobs

@@ -30,11 +30,21 @@ FileOption = Annotated[
     Path,
     typer.Option("--file", envvar="HEADNODE_LOCAL_FILE", metavar="PATH", help="The SQLite file that the cluster is kept in."),
 ]
+JobArgument = Annotated[int, typer.Argument(help="The job's number.")]
+NodeArgument = Annotated[str, typer.Argument(help="The node's host name.")]
 LONGEST_ARRAY = 100_000
 
 
 @app.command()
-def init(file: FileOption, silent_after_s: float = Limits().silent_after_s, down_after_s: float = Limits().down_after_s) -> None:
+def init(
+    file: FileOption,
+    silent_after_s: Annotated[
+        float, typer.Option(help="How long a node's daemon may say nothing before its node gets no new job, in seconds.")
+    ] = Limits().silent_after_s,
+    down_after_s: Annotated[
+        float, typer.Option(help="How long before its node is down and its jobs run elsewhere, in seconds.")
+    ] = Limits().down_after_s,
+) -> None:
     """Make the file; one that is there keeps its jobs and nodes."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -121,7 +131,7 @@ def nodes(file: FileOption, as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def job(file: FileOption, job_id: int, as_json: JsonOption = False) -> None:
+def job(file: FileOption, job_id: JobArgument, as_json: JsonOption = False) -> None:
     """Everything known of one job."""
     with _opened(file, writes=False) as db:
         found, tasks = engine.find_job(db, job_id), engine.tasks_of(db, [job_id])
@@ -155,14 +165,14 @@ def node(file: FileOption, name: Annotated[str, typer.Option(help="The node's ho
 
 
 @app.command()
-def hold(file: FileOption, job_id: int) -> None:
+def hold(file: FileOption, job_id: JobArgument) -> None:
     """Keep what waits of a job from starting."""
     with _opened(file) as db:
         engine.hold(db, job_id, held=True)
 
 
 @app.command()
-def release(file: FileOption, job_id: int) -> None:
+def release(file: FileOption, job_id: JobArgument) -> None:
     """Let a held job start."""
     with _opened(file) as db:
         engine.hold(db, job_id, held=False)
@@ -170,7 +180,7 @@ def release(file: FileOption, job_id: int) -> None:
 
 
 @app.command()
-def cancel(file: FileOption, job_id: int) -> None:
+def cancel(file: FileOption, job_id: JobArgument) -> None:
     """End a job, waiting or running."""
     with _opened(file) as db:
         ended = engine.cancel(db, job_id, now=time.time())
@@ -179,14 +189,14 @@ def cancel(file: FileOption, job_id: int) -> None:
 
 
 @app.command()
-def drain(file: FileOption, name: str, reason: Annotated[str, typer.Option(help="Why; nodes shows it.")]) -> None:
+def drain(file: FileOption, name: NodeArgument, reason: Annotated[str, typer.Option(help="Why; nodes shows it.")]) -> None:
     """Let no new job start on a node. headnode leaves it alone until it is resumed."""
     with _opened(file) as db:
         _known(engine.set_drain(db, _parse_node(name), reason), name)
 
 
 @app.command()
-def resume(file: FileOption, name: str) -> None:
+def resume(file: FileOption, name: NodeArgument) -> None:
     """Let jobs start on a drained node again."""
     with _opened(file) as db:
         _known(engine.set_drain(db, _parse_node(name), None), name)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from daemons.cli.common import ConfigOption, JsonOption, print_rows, read_config
+from daemons.cli.common import ConfigOption, JsonOption, print_rows, progress, read_config
 from daemons.config import Config
 from daemons.errors import ConfigError
 from daemons.model import InstanceId, NodeSpec
@@ -74,7 +74,9 @@ def check(
             f"the configured scheduler is {chosen.scheduler.name}, not {name}",
             hint=f"check {chosen.scheduler.name}, or name a configuration for {name} with --config",
         )
-    findings = asyncio.run(_checked(chosen, _throw_away(chosen, node, address) if mutate else None))
+    throw_away = _throw_away(chosen, node, address) if mutate else None
+    with progress(f"asking {name}"):
+        findings = asyncio.run(_checked(chosen, throw_away))
     if as_json:
         ok = all(finding.kept for finding in findings)
         typer.echo(json.dumps({"plugin": name, "ok": ok, "findings": [asdict(finding) for finding in findings]}))

@@ -49,7 +49,9 @@ def _seconds(value: object) -> str:
 def dead(config: ConfigOption = None, most: MostOption = 100, as_json: JsonOption = False) -> None:
     """List the messages that were put aside, with the reason and the age: they stay where they are."""
     found = ClusterQueue(read_config(config))
-    rows = [_describe(message, time.time()) for message in found.look(_dead_letters(found), most)]
+    url = _dead_letters(found)
+    with progress("looking"):
+        rows = [_describe(message, time.time()) for message in found.look(url, most)]
     if rows or as_json:
         print_rows(rows, ["message", "age_s", "received", "reason", "body"], as_json=as_json)
     else:

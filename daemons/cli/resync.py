@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from daemons.cli.common import ConfigOption, JsonOption, print_rows, read_config
+from daemons.cli.common import ConfigOption, JsonOption, print_rows, progress, read_config
 from daemons.config import Config
 from daemons.logs import configure_logs
 from sqswatcher.__main__ import open_membership
@@ -29,7 +29,8 @@ def resync(
     """
     chosen = read_config(config)
     configure_logs(level="error", stream=sys.stderr)
-    found = asyncio.run(_run(chosen, apply=apply))
+    with progress("mending" if apply else "comparing"):
+        found = asyncio.run(_run(chosen, apply=apply))
     rows = [asdict(finding) for finding in found.findings]
     if as_json:
         mended = [step.instance_id for step in found.plan.steps]

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from daemons.cli.common import ConfigOption, JsonOption, printable, read_config
+from daemons.cli.common import ConfigOption, JsonOption, printable, progress, read_config
 from daemons.cli.gather import SERVICES, compose, read_records
 from daemons.cli.overview import Overview
 from daemons.cli.units import fetch_units
@@ -42,7 +42,7 @@ def status(
     """
     chosen = read_config(config)
     if watch and not as_json:
-        watch_screen(lambda: render(look(chosen, live=live)), every_s=WATCH_S)
+        watch_screen(lambda: render(look(chosen, live=live, silent=True)), every_s=WATCH_S)
         return
     found = look(chosen, live=live)
     if as_json:
@@ -53,8 +53,8 @@ def status(
         raise typer.Exit(EXIT_PROBLEMS)
 
 
-def look(config: Config, *, live: bool) -> Overview:
-    """The page as it is now."""
+def look(config: Config, *, live: bool, silent: bool = False) -> Overview:
+    """The page as it is now. Asking everybody shows a bar, unless `silent`."""
     records, units = read_records(config), fetch_units(SERVICES)
     if not live:
         return compose(config, records, units, now=time.time())
@@ -62,7 +62,8 @@ def look(config: Config, *, live: bool) -> Overview:
     from daemons.logs import configure_logs  # noqa: PLC0415
 
     configure_logs(level="error", stream=sys.stderr)
-    answered = asyncio.run(look_live(config, records))
+    with progress("asking", silent=silent):
+        answered = asyncio.run(look_live(config, records))
     return compose(config, answered.records, units, now=time.time(), queue=answered.queue, more=answered.problems)
 
 

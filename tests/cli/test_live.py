@@ -12,6 +12,7 @@ from daemons.cli.jobs import NoLiveLook
 from daemons.model import Shape
 from schedulers.local import engine, store
 from schedulers.local.values import JobSpec
+from tests.cli.terminal import Terminal
 from tests.cli.test_queue_and_resync import Ground, ground
 
 __all__ = ["ground"]
@@ -117,3 +118,13 @@ def test_without_a_queue_for_dead_letters_there_is_nothing_to_redrive(ground: Gr
     ground.boto("sqs").set_queue_attributes(QueueUrl=ground.stack.queue_url, Attributes={"RedrivePolicy": ""})
     result = CliRunner().invoke(app, ["queue", "redrive", "--config", str(ground.config)])
     assert (result.exit_code, "no dead-letter queue" in result.output) == (1, True)
+
+
+def test_what_takes_longer_shows_on_a_terminal_that_it_goes_on_and_leaves_nothing_behind(ground: Ground) -> None:
+    terminal = Terminal("resync", "--plan", "--config", str(ground.config), lines=24, columns=100)
+    try:
+        terminal.shows(lambda lines: any("comparing" in line for line in lines))
+        assert terminal.ends() == 0
+        assert [line for line in terminal.lines if line] == ["everything is as it should be"]
+    finally:
+        terminal.close()

@@ -61,8 +61,8 @@ async def test_a_node_is_held_by_its_name_with_the_reason_and_released_by_its_id
     held = (await rows_of(aws))[instance_id(1)]
     assert held.held_until is not None
     assert (held.hold_reason, bool(held.held_by), held.state) == ("kernel test", True, State.REGISTERED)
-    done = await headnode("release", instance_id(1), "--config", str(config))
-    assert done.exit_code == 0, done.output
+    done = await headnode("release", instance_id(1), "--config", str(config), "--json")
+    assert (done.exit_code, json.loads(done.output)) == (0, {"node": instance_id(1), "held_until": None})
     released = (await rows_of(aws))[instance_id(1)]
     assert (released.held_until, released.hold_reason, released.held_by) == (None, "", "")
 

@@ -1,0 +1,82 @@
+"""What holds for every command: each option says what it is for, what tells something has --json, errors are alike."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemons.cli import main
+from tests.cli.test_man import commands, root
+
+ALL = dict(commands(root(), "headnode"))
+LEAVES = {
+    path: command for path, command in ALL.items() if not getattr(command, "commands", {}) or command.invoke_without_command
+}
+SPEAKERS = {  # they do something, run until they are told to end, or print what is a document already
+    "headnode poke",
+    "headnode jobwatcher",
+    "headnode top",
+    "headnode man",
+    "headnode iam render",
+    "headnode mqtt render",
+    "headnode mqtt user",
+    "headnode cloudwatch render",
+    "headnode local init",
+    "headnode local node",
+    "headnode local hold",
+    "headnode local release",
+    "headnode local cancel",
+    "headnode local drain",
+    "headnode local resume",
+}
+
+
+def options(command: Any) -> Iterator[tuple[str, str]]:
+    for param in command.params:
+        if not getattr(param, "hidden", False):
+            yield param.name, param.help or ""
+
+
+@pytest.mark.parametrize("path", ALL)
+def test_a_command_and_each_of_its_options_say_what_they_are_for(path: str) -> None:
+    assert (ALL[path].help or "").strip().endswith((".", "?")), path
+    silent = [name for name, meaning in options(ALL[path]) if not meaning.strip().endswith((".", "?"))]
+    assert silent == [], f"{path}: these options say nothing, or no sentence"
+
+
+@pytest.mark.parametrize("path", sorted(set(LEAVES) - SPEAKERS))
+def test_what_tells_something_tells_it_to_programs_too(path: str) -> None:
+    assert any("--json" in getattr(param, "opts", ()) for param in LEAVES[path].params)
+
+
+def test_no_command_is_excused_that_is_not_there() -> None:
+    assert set(LEAVES) >= SPEAKERS
+
+
+def a_value(param: Any) -> str:
+    """One that the parameter takes."""
+    return str(next(iter(param.type_descriptor.choices or ("x",))))
+
+
+CONFIGURED = sorted(path for path, command in LEAVES.items() if any("--config" in param.opts for param in command.params))
+
+
+@pytest.mark.parametrize("path", CONFIGURED)
+def test_a_configuration_that_is_not_there_is_one_message_with_the_next_step_and_exit_code_2(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = path.split()[1:]
+    needed = [param for param in LEAVES[path].params if param.required]
+    given = [word for param in needed for word in (*(one for one in param.opts[:1] if one.startswith("-")), a_value(param))]
+    group = ALL[" ".join(path.split()[:-1])]
+    parents = any("--config" in param.opts for param in group.params) and group is not ALL["headnode"]
+    option = ["--config", str(tmp_path / "nowhere.toml")]
+    argv = [*words, *given, *option] if not parents else [*words[:-1], *option, words[-1], *given]
+    monkeypatch.setattr("sys.argv", ["headnode", *argv])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr()
+    assert (ended.value.code, said.out) == (2, ""), said.err
+    assert "nowhere.toml" in said.err
+    assert "Traceback" not in said.err
