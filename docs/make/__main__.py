@@ -31,7 +31,10 @@ def main() -> int:
     parser.add_argument("--record", action="store_true", help="run the demo anew for the screens, before anything else")
     arguments = parser.parse_args()
     if arguments.record:
+        from docs.make.aws import record_aws  # noqa: PLC0415  the sandbox's packages, which nothing else needs
+
         record(RECORDED)
+        record_aws(RECORDED)
     pages = wanted()
     stale = [path for path, text in pages.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path in stale:

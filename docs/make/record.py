@@ -7,22 +7,14 @@ from pathlib import Path
 
 RECORDED = Path(__file__).parents[1] / "recorded"
 STATE = "/var/lib/headnode"  # where a cluster keeps its state; the demo's directory is named so in what is kept
+HEADNODE = (sys.executable, "-c", "from daemons.cli import main; main()")
 _SCHEDULER = "slurm"
 
 
 def record(target: Path) -> None:
     """Run the demo with a real Slurm and keep what it printed and recorded. Takes half a minute."""
     with tempfile.TemporaryDirectory() as directory:
-        argv = [
-            sys.executable,
-            "-c",
-            "from daemons.cli import main; main()",
-            "demo",
-            "--scheduler",
-            _SCHEDULER,
-            "--keep",
-            directory,
-        ]
+        argv = [*HEADNODE, "demo", "--scheduler", _SCHEDULER, "--keep", directory]
         printed = subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True).stdout
         kept = Path(directory)
         private = _private_directory((kept / "headnode.toml").read_text())

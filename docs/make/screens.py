@@ -6,6 +6,8 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from unittest.mock import patch
 
@@ -17,9 +19,14 @@ from daemons.cli.common import read_config
 from daemons.cli.gather import SERVICES, compose, read_records
 from daemons.cli.overview import Unit
 from daemons.cli.status import render
+from daemons.record import read_records as read_all
 from docs.make.record import RECORDED, STATE
+from jobwatcher.plan import Action
+from jobwatcher.record import Record as JobRecord
+from nodewatcher.record import Record as NodeRecord
 
 WIDTH = 118
+KINDS: Mapping[str, type[JobRecord] | type[NodeRecord]] = {"jobwatcher": JobRecord, "nodewatcher": NodeRecord}
 _EXAMPLE = Path(__file__).parents[2] / "systemd/headnode.toml.example"
 _SLIPS = (
     ('region = "eu-west-1"', 'region = "Ireland"'),
@@ -28,27 +35,31 @@ _SLIPS = (
 )
 
 
+class Moment(StrEnum):
+    """When a command was typed, in the story of the demo."""
+
+    GROWING = "growing"  # the first jobs have been seen
+    COMING = "coming"  # what was asked for is on its way
+    MIXED = "mixed"  # some nodes work, and others have nothing to do
+
+
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """A command, typed when jobwatcher and nodewatcher had made so many of the recorded decisions."""
-
     argv: tuple[str, ...]
-    jobwatcher: int = 1
-    nodewatcher: int = 1
+    at: Moment = Moment.MIXED
     code: int = 0
 
 
 SCREENS: Mapping[str, Screen] = {
     "help": Screen(("--help",)),
-    "explain": Screen(("explain",), jobwatcher=1),
-    "explain-held": Screen(("explain", "job", "6"), jobwatcher=1),
-    "explain-large": Screen(("explain", "job", "5"), jobwatcher=1),
-    "explain-fleet": Screen(("explain", "fleet", "batch"), jobwatcher=2),
-    "explain-node": Screen(("explain", "node", "ip-10-77-1-2"), jobwatcher=4, nodewatcher=4),
-    "jobs": Screen(("jobs",), jobwatcher=2),
-    "nodes": Screen(("nodes",), nodewatcher=4),
-    "nodes-kept": Screen(("nodes",), nodewatcher=3),
-    "replay": Screen(("replay",), jobwatcher=3),
+    "explain": Screen(("explain",), Moment.GROWING),
+    "explain-held": Screen(("explain", "job", "6"), Moment.GROWING),
+    "explain-large": Screen(("explain", "job", "5"), Moment.GROWING),
+    "explain-fleet": Screen(("explain", "fleet", "batch"), Moment.COMING),
+    "explain-node": Screen(("explain", "node", "ip-10-77-1-2")),
+    "jobs": Screen(("jobs",), Moment.COMING),
+    "nodes": Screen(("nodes",)),
+    "replay": Screen(("replay",)),
     "check": Screen(("config", "check")),
     "check-wrong": Screen(("config", "check"), code=2),
     "plugins": Screen(("plugins",)),
@@ -59,7 +70,8 @@ SCREENS: Mapping[str, Screen] = {
 def render_screens() -> dict[str, str]:
     """Each screen as a block of Markdown, by name."""
     screens = {f"screen-{name}": _block(name, screen) for name, screen in SCREENS.items()}
-    return {"demo": _demo(), "screen-status": _status(), **screens}
+    asked = {f"screen-{path.stem}": f"```console\n{path.read_text(encoding='utf-8')}```" for path in RECORDED.glob("*.txt")}
+    return {**asked, "demo": _demo(), "screen-status": _status(), **screens}
 
 
 def _demo() -> str:
@@ -70,7 +82,7 @@ def _demo() -> str:
 
 def _status() -> str:
     """As it was a second after the last look, with three units that run: time and systemd are this machine's."""
-    screen = Screen(("status",), jobwatcher=4, nodewatcher=4)
+    screen = Screen(("status",))
     with _state("status", screen) as directory:
         config = read_config(directory / "headnode.toml")
         records = read_records(config)
@@ -110,12 +122,35 @@ def _state(name: str, screen: Screen) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as directory:
         place = Path(directory)
         (place / "headnode.toml").write_text(_config(name).replace(STATE, directory))
-        for service, count in (("jobwatcher", screen.jobwatcher), ("nodewatcher", screen.nodewatcher)):
-            lines = (RECORDED / service / "decisions.jsonl").read_text().splitlines(keepends=True)[:count]
+        ends = _times()[screen.at]
+        for service, kind in KINDS.items():
+            lines = (RECORDED / service / "decisions.jsonl").read_text().splitlines(keepends=True)
+            so_far = [line for line, at in zip(lines, _looks(service, kind), strict=True) if at <= ends[service]] or lines[:1]
             (place / service).mkdir()
-            (place / service / "decisions.jsonl").write_text("".join(lines))
-            (place / service / "last.json").write_text(lines[-1])
+            (place / service / "decisions.jsonl").write_text("".join(so_far))
+            (place / service / "last.json").write_text(so_far[-1])
         yield place
+
+
+@cache
+def _times() -> Mapping[Moment, Mapping[str, float]]:
+    """Until when each service has looked at that moment. jobwatcher has seen the same nodes as nodewatcher."""
+    jobs = list(read_all(RECORDED / "jobwatcher", JobRecord))
+    nodes = read_all(RECORDED / "nodewatcher", NodeRecord)
+    raised = next(place for place, one in enumerate(jobs) if any(each.action is Action.RAISE for each in one.outcome.decisions))
+    growing, coming = (one.seen.now for one in jobs[raised : raised + 2])
+    mixed = next(one.seen.now for one in nodes if len({bool(each.node and each.node.jobs) for each in one.seen.snapshots}) == 2)
+    later = next(one.seen.now for one in jobs if one.seen.now >= mixed)
+    return {
+        Moment.GROWING: dict.fromkeys(KINDS, growing),
+        Moment.COMING: dict.fromkeys(KINDS, coming),
+        Moment.MIXED: {"nodewatcher": mixed, "jobwatcher": later},
+    }
+
+
+def _looks(service: str, kind: type[JobRecord] | type[NodeRecord]) -> list[float]:
+    """When each of the recorded decisions was made."""
+    return [one.seen.now for one in read_all(RECORDED / service, kind)]
 
 
 def _config(name: str) -> str:
