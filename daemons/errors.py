@@ -70,3 +70,10 @@ class StaleRow(HeadnodeError):
 
     code = "row-stale"
     transient = True
+
+
+class LeaseLost(HeadnodeError):
+    """The other head acts for this service now, or may before long: nothing was begun. What was planned is void."""
+
+    code = "lease-lost"
+    transient = True

@@ -8,13 +8,15 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from daemons.errors import HeadnodeError
+from daemons.errors import HeadnodeError, LeaseLost
 from daemons.notify import Progress, progress_of_process
 from daemons.wake import Wakeups
 
 log = structlog.get_logger()
 
 BACK_OFF_CEILING_S = 60.0
+
+Gate = Callable[[asyncio.Event, Progress], Awaitable[bool]]  # waits until a cycle may begin; False: stopped before
 
 
 def stop_on_signals() -> asyncio.Event:
@@ -46,19 +48,26 @@ async def run_every(
     jitter: Callable[[], float] = random.random,
     wakeups: Wakeups | None = None,
     progress: Progress | None = None,
+    gate: Gate | None = None,
 ) -> None:
     """Run `cycle` every `period_s` until `stop`. A transient error is logged and backed off from; any other ends the service.
 
     With `period_s` 0 the cycle itself waits (a long poll); failures are still backed off from, starting at one second. Wake-ups
     shorten the period, and never the wait after a failure. `progress` hears of every cycle; the process's own unless told.
+    `gate` is asked before each cycle; one that lost its lease goes back there at once.
     """
     failures, cycles = 0, 0
     told = progress or progress_of_process()
     async with told.watched():
         while not stop.is_set():
+            if gate is not None and not await gate(stop, told):
+                continue
             told.begins()
             try:
                 await cycle()
+            except LeaseLost as err:
+                log.warning("cycle.abandoned", **err.to_event())
+                told.fails(str(err))
             except HeadnodeError as err:
                 if not err.transient:
                     raise

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from daemons.ha.lease import Lease, Seen
 from daemons.model import Fleet, FleetName, Hostname, Instance, InstanceId, LaunchFailure
 
 MESSAGES_A_RECEIVE = 10  # SQS's limit, and so the sign of a backlog
@@ -140,3 +141,16 @@ class Checks(Protocol):
 
     async def console_tail(self, instance_id: InstanceId) -> str:
         """The last lines of what the instance wrote to its console, printable; "" where there is nothing."""
+
+
+class Leases(Protocol):
+    """Who acts for which service. A write that was refused has changed nothing."""
+
+    async def read(self, service: str) -> Seen:
+        """The lease and the fence as last written (a consistent read). An item that is no lease raises InvalidValue."""
+
+    async def take(self, lease: Lease, *, over: Seen) -> bool:
+        """Write lease and fence, both or neither. False: what is there is not `over` any more."""
+
+    async def renew(self, lease: Lease) -> bool:
+        """Write it over an older beat of the same token and fence. False: that is not what is there."""

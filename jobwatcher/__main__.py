@@ -15,6 +15,9 @@ from daemons.aws.groups import AutoScalingGroups
 from daemons.aws.session import open_clients
 from daemons.aws.table import DynamoRows
 from daemons.config import Config
+from daemons.ha.guards import guard_groups
+from daemons.ha.leadership import Term
+from daemons.ha.standing import EachTerm, head_name, standing
 from daemons.loop import run_every
 from daemons.metrics import Topics
 from daemons.mqtt import subscribed
@@ -35,17 +38,21 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
         opened(load_plugin(config.scheduler.name), config) as scheduler,
     ):
         chosen = config.jobwatcher
-        growing = Growing(
-            scheduler=scheduler,
-            groups=AutoScalingGroups(clients, specs=config.fleets),
-            rows=DynamoRows(clients, table=config.table),
-            recorder=Recorder(state_directory(chosen), most_bytes=chosen.record_mib * 1024 * 1024),
-            options=Options(jobwatcher=chosen, budget=config.budget),
-            clock=time.time,
-        )
+
+        def make(term: Term | None) -> Growing:
+            return Growing(
+                scheduler=scheduler,
+                groups=guard_groups(AutoScalingGroups(clients, specs=config.fleets), term),
+                rows=DynamoRows(clients, table=config.table),
+                recorder=Recorder(state_directory(chosen), most_bytes=chosen.record_mib * 1024 * 1024),
+                options=Options(jobwatcher=chosen, budget=config.budget),
+                clock=time.time,
+            )
+
         wakeups = Wakeups(quiet_s=chosen.wake_quiet_s)
-        async with _listening(config, wakeups):
-            await run_every(chosen.interval_s, growing.cycle, stop, wakeups=wakeups)
+        async with _listening(config, wakeups), standing(config, "jobwatcher", clients, acts=not chosen.dry_run) as stands:
+            growing = EachTerm(stands, make)
+            await run_every(chosen.interval_s, lambda: growing.get().cycle(), stop, wakeups=wakeups, gate=stands.gate)
 
 
 @contextlib.asynccontextmanager
@@ -59,7 +66,7 @@ async def _listening(config: Config, wakeups: Wakeups) -> AsyncIterator[None]:
             except WakeSocketUnusable as err:
                 log.warning("wake.unusable", **err.to_event())
         if config.mqtt is not None:
-            who = f"jobwatcher-{config.cluster}-{os.getpid()}"
+            who = f"jobwatcher-{config.cluster}-{head_name(config)}-{os.getpid()}"
             topic = Topics(config.mqtt.topic, config.cluster).wake
             await stack.enter_async_context(
                 subscribed(config.mqtt, [topic], lambda heard: wakeups.ring(parse_word(heard.payload)), identifier=who)

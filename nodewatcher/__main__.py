@@ -14,6 +14,9 @@ from daemons.aws.groups import AutoScalingGroups
 from daemons.aws.session import open_clients
 from daemons.aws.table import DynamoRows
 from daemons.config import Config
+from daemons.ha.guards import guard_groups, guard_rows
+from daemons.ha.leadership import Term
+from daemons.ha.standing import EachTerm, head_name, standing
 from daemons.loop import run_every
 from daemons.metrics import Topics
 from daemons.mqtt import subscribed
@@ -22,6 +25,7 @@ from nodewatcher.apply import Looked, Readings, World, no_readings, tell_nobody
 from nodewatcher.record import Recorder, state_directory
 from nodewatcher.service import Shrinking
 from nodewatcher.telemetry import Telemetry
+from schedulers.guarded import guard_scheduler
 from schedulers.plugins import load_plugin, load_settings, opened
 
 
@@ -32,23 +36,29 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
         opened(load_plugin(config.scheduler.name), config) as scheduler,
         listening(config) as (readings, looked),
     ):
-        world = World(
-            scheduler=scheduler,
-            groups=AutoScalingGroups(clients, specs=config.fleets),
-            rows=DynamoRows(clients, table=config.table),
-            checks=Ec2Checks(clients),
-            readings=readings,
-            looked=looked,
-        )
         chosen = config.nodewatcher
-        shrinking = Shrinking(
-            world,
-            recorder=Recorder(state_directory(chosen), most_bytes=chosen.record_mib * 1024 * 1024),
-            options=chosen,
-            clock=time.time,
-            awake=time.monotonic,  # on Linux it stands still while the machine sleeps
-        )
-        await run_every(chosen.interval_s, shrinking.cycle, stop)
+
+        def make(term: Term | None) -> Shrinking:
+            rows = DynamoRows(clients, table=config.table, fence=term.fence if term else None)
+            world = World(
+                scheduler=guard_scheduler(scheduler, term),
+                groups=guard_groups(AutoScalingGroups(clients, specs=config.fleets), term),
+                rows=guard_rows(rows, term),
+                checks=Ec2Checks(clients),
+                readings=readings,
+                looked=looked,
+            )
+            return Shrinking(
+                world,
+                recorder=Recorder(state_directory(chosen), most_bytes=chosen.record_mib * 1024 * 1024),
+                options=chosen,
+                clock=time.time,
+                awake=time.monotonic,  # on Linux it stands still while the machine sleeps
+            )
+
+        async with standing(config, "nodewatcher", clients, acts=not chosen.dry_run) as stands:
+            shrinking = EachTerm(stands, make)
+            await run_every(chosen.interval_s, lambda: shrinking.get().cycle(), stop, gate=stands.gate)
 
 
 @contextlib.asynccontextmanager
@@ -60,7 +70,7 @@ async def listening(config: Config) -> AsyncIterator[tuple[Readings, Looked]]:
     topics = Topics(config.mqtt.topic, config.cluster)
     telemetry = Telemetry(topics, clock=time.time)
     dry_run = config.nodewatcher.dry_run
-    who = f"nodewatcher-{config.cluster}-{os.getpid()}"
+    who = f"nodewatcher-{config.cluster}-{head_name(config)}-{os.getpid()}"
     heard = [topics.state("+"), topics.reading("+")]
     async with subscribed(config.mqtt, heard, telemetry.hear, identifier=who) as line:
         yield telemetry.readings, tell_nobody if dry_run else partial(telemetry.looked, line=line)

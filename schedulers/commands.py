@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from daemons.errors import SchedulerUnavailable
+from daemons.ha.look import last_look
 
 _INHERITED = ("PATH", "HOME", "USER", "LD_LIBRARY_PATH", "TZ", "HEADNODE_SANDBOX")
 _CHUNK_BYTES = 1 << 20
@@ -77,6 +78,7 @@ class LocalCommands:
 
     async def _start(self, argv: Sequence[str]) -> asyncio.subprocess.Process:
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        last_look()
         try:
             return await asyncio.create_subprocess_exec(
                 *argv,

@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 from pydantic import BaseModel, ConfigDict
 
 from daemons.errors import AwsUnavailable, SchedulerUnavailable
+from daemons.ha.lease import Lease, Seen
 from daemons.model import (
     Fleet,
     FleetName,
@@ -269,6 +270,42 @@ class FakeChecks(Pluggable):
     async def console_tail(self, instance_id: InstanceId) -> str:
         self._ask("console_tail")
         return self.consoles.get(instance_id, "")
+
+
+@dataclass
+class FakeLeases(Pluggable):
+    """One lease a service. Where `deaf`, writes take effect, and nobody hears of it."""
+
+    held: dict[str, Seen] = field(default_factory=dict)
+    deaf: bool = False
+
+    def holder(self, service: str) -> str:
+        lease = self.held.get(service, Seen()).lease
+        return lease.holder if lease is not None else ""
+
+    async def read(self, service: str) -> Seen:
+        self._ask("read")
+        return self.held.get(service, Seen())
+
+    async def take(self, lease: Lease, *, over: Seen) -> bool:
+        self._ask("take")
+        current = self.held.get(lease.service, Seen())
+        if current.lease != over.lease or lease.fence <= current.fence:
+            return False
+        return self._write(lease)
+
+    async def renew(self, lease: Lease) -> bool:
+        self._ask("renew")
+        current = self.held.get(lease.service, Seen()).lease
+        if current is None or (current.token, current.fence) != (lease.token, lease.fence) or current.beat >= lease.beat:
+            return False
+        return self._write(lease)
+
+    def _write(self, lease: Lease) -> bool:
+        self.held[lease.service] = Seen(lease=lease, fence=lease.fence)
+        if self.deaf:
+            raise AwsUnavailable("written: no answer")
+        return True
 
 
 class FakeSettings(BaseModel):

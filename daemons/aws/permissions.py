@@ -60,6 +60,8 @@ class Call:
             return "://" not in config.queue
         if self.scope is Scope.LOGS:
             return config.log.cloudwatch is not None
+        if self.action == "dynamodb:ConditionCheckItem":
+            return config.ha.enabled
         if self.operation == "launch_instances":
             return any(fleet.launch is Launch.LAUNCH_INSTANCES for fleet in config.fleets)
         if self.scope in (Scope.ZONE, Scope.CHANGES):
@@ -82,7 +84,8 @@ CALLS = (
     _call("scan", "dynamodb:Scan", Scope.TABLE),
     _call("batch_get_item", "dynamodb:BatchGetItem", Scope.TABLE, agent=True),
     _call("put_item", "dynamodb:PutItem", Scope.TABLE),
-    _call("transact_write_items", "dynamodb:PutItem", Scope.TABLE),  # of puts alone
+    _call("transact_write_items", "dynamodb:PutItem", Scope.TABLE),  # of puts, and with two heads
+    _call("transact_write_items", "dynamodb:ConditionCheckItem", Scope.TABLE),  # of a look at the fence
     _call("set_desired_capacity", "autoscaling:SetDesiredCapacity", Scope.GROUPS),
     _call("launch_instances", "autoscaling:LaunchInstances", Scope.GROUPS),
     _call("terminate_instance_in_auto_scaling_group", "autoscaling:TerminateInstanceInAutoScalingGroup", Scope.GROUPS),

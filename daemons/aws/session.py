@@ -18,6 +18,7 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 
 from daemons.errors import AwsRefused, AwsUnavailable
+from daemons.ha.look import last_look
 
 READ_TIMEOUT_S = 30  # above SQS's longest poll of 20 s
 THROTTLES = frozenset(
@@ -79,6 +80,7 @@ class Clients:
                     service, region_name=self._region, endpoint_url=endpoint, config=config
                 )
                 self._open[name] = await self._stack.enter_async_context(client)
+            self._open[name].meta.events.register("before-send", _look)
         return self._open[name]
 
     async def warm_up(self, *services: str) -> None:
@@ -89,6 +91,11 @@ class Clients:
     async def close(self) -> None:
         await self._stack.aclose()
         self._open.clear()
+
+
+def _look(**_: object) -> None:
+    """Signed and about to be sent: the last moment at which not to."""
+    last_look()
 
 
 @contextlib.asynccontextmanager

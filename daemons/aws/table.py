@@ -11,7 +11,8 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 
 from daemons.aws.batches import batches
 from daemons.aws.session import Clients, error_code, translated
-from daemons.errors import AwsUnavailable, InvalidValue
+from daemons.errors import AwsUnavailable, InvalidValue, LeaseLost
+from daemons.ha.lease import Fence, is_lease_key
 from daemons.model import FleetName, Instance, InstanceId, Notice, State, live_rows
 from daemons.names import parse_hostname, parse_instance_id
 
@@ -69,11 +70,16 @@ class _UnprocessedKeys(AwsUnavailable):
 
 
 class DynamoRows:
-    """Implements `daemons.ports.Rows`."""
+    """Implements `daemons.ports.Rows`. The items about leases are no rows."""
 
-    def __init__(self, clients: Clients, *, table: str) -> None:
+    def __init__(self, clients: Clients, *, table: str, fence: Fence | None = None) -> None:
+        """With a `fence` every write carries it: where the table has another one, DynamoDB itself refuses, and `put` raises
+        LeaseLost with nothing written of that batch.
+        """
         self._clients = clients
         self._table = table
+        self._fence = fence
+        self._one_writer = asyncio.Lock()  # two transactions that look at the same fence would refuse each other
         self._unreadable: set[str] = set()  # the keys that have been told of
 
     async def get(self, instance_ids: Collection[InstanceId]) -> Mapping[InstanceId, Instance]:
@@ -81,7 +87,11 @@ class DynamoRows:
         return {row.instance_id: row for items in found for row in self._readable(items)}
 
     async def put(self, rows: Sequence[Instance]) -> Mapping[InstanceId, Instance | None]:
-        written = await asyncio.gather(*(self._put_batch(batch) for batch in batches(rows, WRITE_BATCH)))
+        if self._fence is None:
+            written = await asyncio.gather(*(self._put_batch(batch) for batch in batches(rows, WRITE_BATCH)))
+        else:
+            async with self._one_writer:
+                written = [await self._put_batch(batch) for batch in batches(rows, WRITE_BATCH - 1)]
         return {instance_id: row for batch in written for instance_id, row in batch.items()}
 
     async def live(self) -> tuple[Instance, ...]:
@@ -105,6 +115,8 @@ class DynamoRows:
         """
         rows = []
         for item in items:
+            if is_lease_key(item.get(_KEY, {}).get("S")):
+                continue
             try:
                 rows.append(parse_item(item))
             except InvalidValue as err:
@@ -147,6 +159,7 @@ class DynamoRows:
                     await self._put_once(client, rows)
                     break
                 except ClientError as err:
+                    self._raise_if_fenced_off(err, len(rows))
                     refused = _refused_conditions(err, len(rows))
                     if not refused:
                         raise
@@ -156,10 +169,32 @@ class DynamoRows:
 
     async def _put_once(self, client: "DynamoDBClient", rows: list[Instance]) -> None:
         puts: Any = [self._put_request(row) for row in rows]
-        if len(puts) == 1:
+        if self._fence is not None:
+            check: Any = self._fence_check(self._fence)
+            items: Any = [*({"Put": put} for put in puts), {"ConditionCheck": check}]
+            await client.transact_write_items(TransactItems=items)
+        elif len(puts) == 1:
             await client.put_item(**puts[0])
         else:
             await client.transact_write_items(TransactItems=[{"Put": put} for put in puts])
+
+    def _fence_check(self, fence: Fence) -> dict[str, Any]:
+        return {
+            "TableName": self._table,
+            "Key": {_KEY: {"S": fence.key}},
+            "ConditionExpression": "#fence = :mine",
+            "ExpressionAttributeNames": {"#fence": "fence"},
+            "ExpressionAttributeValues": {":mine": {"N": str(fence.number)}},
+        }
+
+    def _raise_if_fenced_off(self, err: ClientError, count: int) -> None:
+        """The fence stands behind the rows."""
+        if self._fence is not None and count in _refused_conditions(err, count):
+            raise LeaseLost(
+                f"the table refused to write {count} rows: another head has taken over",
+                table=self._table,
+                fence=self._fence.number,
+            ) from err
 
     def _put_request(self, row: Instance) -> dict[str, Any]:
         request: dict[str, Any] = {"TableName": self._table, "Item": render_item(replace(row, version=row.version + 1))}
@@ -173,7 +208,7 @@ class DynamoRows:
 
 
 def _refused_conditions(err: ClientError, count: int) -> set[int]:
-    """The places of the rows whose condition failed; empty where the error is of another kind."""
+    """The places of what was written and looked at whose condition failed; empty where the error is of another kind."""
     if error_code(err) == "ConditionalCheckFailedException":
         return set(range(count))
     if error_code(err) != "TransactionCanceledException":

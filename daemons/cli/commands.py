@@ -32,6 +32,7 @@ COMMANDS = (
     ),
     Later("explain", "Say why the cluster grew or did not.", "daemons.cli.explain:app", LOOK),
     Later("queue", "Look into the cluster's queue.", "daemons.cli.queue:app", LOOK),
+    Later("ha", "Show who holds the lease of each service, since when, and its fence.", "daemons.cli.ha:ha", LOOK),
     Later(
         "replay",
         "Make recorded decisions again with this version, and show what is different.",

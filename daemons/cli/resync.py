@@ -8,10 +8,14 @@ from typing import Annotated
 
 import typer
 
+from daemons.aws.leases import DynamoLeases
 from daemons.cli.common import ConfigOption, JsonOption, print_rows, progress, read_config
 from daemons.config import Config
+from daemons.errors import LeaseLost
+from daemons.ha.leadership import MARGIN_SHARE, Term, boot_s
+from daemons.ha.standing import head_name
 from daemons.logs import configure_logs
-from sqswatcher.__main__ import open_membership
+from sqswatcher.__main__ import Parts, opened_parts
 from sqswatcher.reconcile import Reconciliation
 
 SECOND_LOOK_S = 3.0  # what is to be removed must be seen twice
@@ -46,7 +50,23 @@ def resync(
 
 
 async def _run(config: Config, *, apply: bool) -> Reconciliation:
-    async with open_membership(config) as membership:
+    async with opened_parts(config) as parts:
+        membership = parts.membership(await _term(parts) if apply and config.ha.enabled else None)
         await membership.compare()
         await asyncio.sleep(SECOND_LOOK_S)
         return await (membership.resync() if apply else membership.compare())
+
+
+async def _term(parts: Parts) -> Term:
+    """To act for this head's sqswatcher, as long as what it holds now is good for. Raises LeaseLost on the other head."""
+    read_at, name = boot_s(), head_name(parts.config)
+    lease = (await DynamoLeases(parts.clients, table=parts.config.table).read("sqswatcher")).lease
+    if lease is None or lease.holder != name:
+        holder = lease.holder if lease is not None and lease.is_held else "nobody"
+        raise LeaseLost(
+            f"{holder} holds the lease of sqswatcher, and this head is {name}",
+            hint="run it on the head that headnode ha names" if holder != "nobody" else "start sqswatcher first",
+        )
+    term = Term(lease, awake=boot_s)
+    term.prolong(read_at + lease.lease_s * (1 - MARGIN_SHARE))
+    return term

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from daemons.config.problems import Location, Problem, describe, render_path, render_value
-from daemons.config.values import Config, EndpointsEntry, FileEntry, SchedulerConfig
+from daemons.config.values import Config, EndpointsEntry, FileEntry, HaConfig, SchedulerConfig
 from daemons.errors import ConfigError
 
 LoadSettings = Callable[[str], type[BaseModel]]  # from a scheduler plugin's name to its `Settings`; raises ConfigError
@@ -123,9 +123,21 @@ def _across_settings(raw: Mapping[str, Any]) -> Iterator[tuple[Location, Problem
     if isinstance(sqswatcher, dict) and sqswatcher.get("verify_sns") is True and not sqswatcher.get("topics"):
         wrong, hint = "is true, and topics names none", "name the topics that the groups notify: anybody can have a topic"
         yield ("sqswatcher", "verify_sns"), Problem(path="sqswatcher.verify_sns", wrong=wrong, hint=hint)
+    ha = raw.get("ha")
+    if isinstance(ha, dict):
+        yield from _across_ha(ha)
     fleets = raw.get("fleet")
     if isinstance(fleets, list):
         yield from _across_fleets(fleets)
+
+
+def _across_ha(ha: Mapping[str, Any]) -> Iterator[tuple[Location, Problem]]:
+    usual = HaConfig()
+    lease_s, renew_s = ha.get("lease_s", usual.lease_s), ha.get("renew_s", usual.renew_s)
+    if isinstance(lease_s, int | float) and isinstance(renew_s, int | float) and renew_s * 3 > lease_s:
+        wrong = f"is more than a third of lease_s, which is {lease_s:g}"
+        hint = "a lease must outlast renewals that get no answer"
+        yield ("ha", "renew_s"), Problem(path="ha.renew_s", wrong=wrong, came=render_value(renew_s), hint=hint)
 
 
 def _across_fleets(fleets: list[Any]) -> Iterator[tuple[Location, Problem]]:
@@ -181,6 +193,7 @@ def _config(entry: FileEntry, settings: BaseModel) -> Config:
         jobwatcher=entry.jobwatcher,
         budget=entry.budget,
         nodewatcher=entry.nodewatcher,
+        ha=entry.ha,
         mqtt=entry.mqtt,
         log=entry.log,
     )

@@ -16,6 +16,7 @@ from daemons.config.kinds import (
     Flag,
     FleetWord,
     GroupName,
+    HeadName,
     HostName,
     InstanceType,
     LogGroupName,
@@ -215,6 +216,20 @@ class NodewatcherConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HaConfig:
+    """`[ha]`: two heads for one cluster. For each service one of them acts, by a lease in the table; the other stands by."""
+
+    enabled: Annotated[Flag, Field(description="true: there may be another head; act only while holding the lease")] = False
+    name: Annotated[HeadName, Field(description="what this head is called; empty: its host name")] = ""
+    lease_s: Annotated[
+        Number, Field(ge=2, le=300, description="how long a head that is not heard of keeps its lease, in seconds")
+    ] = 20.0
+    renew_s: Annotated[
+        Number, Field(gt=0, le=100, description="seconds between two renewals of the lease; at most a third of lease_s")
+    ] = 4.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MqttConfig:
     """Where the broker is, and who we are to it. Secrets are in files."""
 
@@ -407,6 +422,7 @@ class FileEntry:
     nodewatcher: Annotated[NodewatcherConfig, Field(description="the service that shrinks the fleets")] = field(
         default_factory=NodewatcherConfig
     )
+    ha: Annotated[HaConfig, Field(description="two heads for one cluster")] = field(default_factory=HaConfig)
     mqtt: Annotated[MqttConfig | None, Field(description="the MQTT broker; without it nothing is said or heard over MQTT")] = None
     log: Annotated[LogConfig, Field(description="what is logged")] = field(default_factory=LogConfig)
 
@@ -433,5 +449,6 @@ class Config:
     jobwatcher: JobwatcherConfig
     budget: BudgetConfig
     nodewatcher: NodewatcherConfig
+    ha: HaConfig
     mqtt: MqttConfig | None  # None: there is no broker
     log: LogConfig

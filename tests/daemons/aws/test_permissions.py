@@ -121,8 +121,9 @@ def test_the_head_may_what_it_does_to_what_is_its_own(tmp_path: Path) -> None:
 def test_what_a_configuration_never_does_is_not_allowed(tmp_path: Path) -> None:
     few = actions(policy(tmp_path))
     assert not {action for action in few if action.startswith("route53:")}
-    assert not {"autoscaling:LaunchInstances", "sqs:GetQueueUrl"} & few
-    everything = {"queue": "hpc-events", "launch": "launch-instances", "dns": '[dns]\nzone = "hpc.internal"'}
+    assert not {"autoscaling:LaunchInstances", "sqs:GetQueueUrl", "dynamodb:ConditionCheckItem"} & few
+    dns = '[dns]\nzone = "hpc.internal"\n[ha]\nenabled = true'
+    everything = {"queue": "hpc-events", "launch": "launch-instances", "dns": dns}
     many = policy(tmp_path, "--account", "123456789012", log='[log.cloudwatch]\ngroup = "/headnode/hpc"', **everything)
     assert actions(many) == {call.action for call in CALLS if call.head}
 
