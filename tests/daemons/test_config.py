@@ -414,3 +414,17 @@ def test_reading_the_configuration_loads_no_command_line_library() -> None:
     script = "import sys, daemons.config; print(sorted({'typer', 'rich', 'boto3', 'botocore', 'schedulers'} & set(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=REPOSITORY)
     assert answer.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("ha", "said"),
+    [
+        ("renew_s = 7.0", "ha.renew_s: is more than a third of lease_s, which is 20 (it is 7.0)"),
+        ("lease_s = 6.0", "ha.renew_s: is more than a third of lease_s, which is 6 (it is 4.0)"),
+        ("lease_s = 1.0\nrenew_s = 0.1", "ha.lease_s: must be at least 2"),
+        ('name = "a b"', "ha.name: is not a plain word"),
+    ],
+)
+def test_a_lease_outlasts_renewals_without_an_answer(ha: str, said: str) -> None:
+    [problem] = read(MINIMAL + f"[ha]\nenabled = true\n{ha}\n").problems
+    assert str(problem).startswith(said)

@@ -1,0 +1,223 @@
+"""Two real processes on the emulated AWS. The one that acts gets SIGSTOP in the middle of its work, past its lease; the other
+takes over and does the work; the first gets SIGCONT, and nothing that it would change reaches AWS any more.
+"""
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from moto.dynamodb.models import dynamodb_backends
+
+from daemons.ha.lease import lease_key
+from sandbox.aws import front
+from sandbox.aws.server import SandboxAws
+from sandbox.aws.stack import GroupSpec, Stack, StackSpec, client, create_stack
+from sandbox.aws.world import Timing
+from schedulers.local import store
+from tests.sqswatcher.cluster import DOMAIN
+
+ACCOUNT, SERVICE, GROUP = "222233334444", "sqswatcher", "ha-batch"
+HEADS = ("head-a", "head-b")
+PATIENCE_S = 120
+CHANGES = frozenset(
+    {"ReceiveMessage", "DeleteMessageBatch", "ChangeResourceRecordSets", "PutItem of a row", "rows under a fence"}
+)
+STOPPED_AT = (
+    "ReceiveMessage",
+    "rows read",
+    "rows under a fence",
+    "ChangeResourceRecordSets",
+    "DeleteMessageBatch",
+)
+_KEY = re.compile(r"Credential=([^/,\s]+)/")
+
+
+@dataclass
+class Gate:
+    """What passes the one door of the emulated AWS: whose call it is, what it is, who holds the lease at that moment."""
+
+    table: str
+    calls: list[tuple[str, str, str]] = field(default_factory=list)
+    armed: str = ""  # whoever makes this call is stopped there
+    processes: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+    stopped: str = ""
+
+    def passes(self, request: Any) -> None:
+        found = _KEY.search(request.headers.get("authorization", ""))
+        head = found[1] if found else ""
+        if head not in self.processes:
+            return
+        what = _what(request)
+        self.calls.append((head, what, self.holder()))
+        if what == self.armed and head == self.holder():
+            self.armed, self.stopped = "", head
+            self.processes[head].send_signal(signal.SIGSTOP)
+
+    def holder(self) -> str:
+        backend: Any = dynamodb_backends[ACCOUNT]["eu-west-1"]
+        item = backend.get_item(self.table, {"instanceId": {"S": lease_key(SERVICE)}})
+        return str(item.to_json()["Attributes"]["holder"]["S"]) if item is not None else ""
+
+    def made_by(self, head: str, *, since: int) -> list[tuple[str, str, str]]:
+        return [call for call in self.calls[since:] if call[0] == head]
+
+
+def _what(request: Any) -> str:
+    operation = front._operation(front._service(request), request)
+    if operation == "TransactWriteItems" and b"ConditionCheck" in request.body:
+        return "rows under a fence"
+    if operation == "BatchGetItem":
+        return "lease read" if b"lease:" in request.body else "rows read"
+    if operation == "PutItem" and b"lease:" not in request.body:
+        return "PutItem of a row"
+    return operation
+
+
+@dataclass
+class Ground:
+    aws: SandboxAws
+    stack: Stack
+    gate: Gate
+    directory: Path
+
+    def boto(self, service: str) -> Any:
+        return client(service, endpoint_url=self.aws.endpoint_url, region=self.stack.region)
+
+    def start(self, head: str) -> None:
+        config = self.directory / f"{head}.toml"
+        config.write_text(self._config(head))
+        env = os.environ | {"AWS_ACCESS_KEY_ID": head, "AWS_SECRET_ACCESS_KEY": "sandbox", "AWS_EC2_METADATA_DISABLED": "true"}
+        argv = [sys.executable, "-m", SERVICE, "--config", str(config)]
+        with (self.directory / f"{head}.log").open("ab") as log:
+            self.gate.processes[head] = subprocess.Popen(argv, env=env, stdout=log)
+
+    def _config(self, head: str) -> str:
+        return f"""
+            cluster = "ha"
+            region = "{self.stack.region}"
+            queue = "{self.stack.queue_url}"
+            table = "{self.stack.table}"
+            [endpoints]
+            default = "{self.aws.endpoint_url}"
+            [dns]
+            zone_id = "{self.stack.zone_id}"
+            [ha]
+            enabled = true
+            name = "{head}"
+            lease_s = 4.0
+            renew_s = 1.0
+            [scheduler]
+            name = "local"
+            [scheduler.settings]
+            file = "{self.directory / "local.db"}"
+            [[fleet]]
+            name = "batch"
+            group = "{GROUP}"
+            instance_type = "c5.xlarge"
+            cpus = 4
+            [sqswatcher]
+            wait_s = 1
+            visibility_s = 2
+        """
+
+    def announce(self, one: str) -> None:
+        told = self.aws.scaling.instance(one).hostname.partition(".")[0]
+        event = (
+            f'{{"Event": "parallelcluster:COMPUTE_READY", "EC2InstanceId": "{one}", "Slots": "4", "StatusCode": "Complete",'
+            f' "LocalHostname": "{told}.{DOMAIN}", "EC2InstanceType": "c5.xlarge", "Description": ""}}'
+        )
+        self.boto("sqs").send_message(QueueUrl=self.stack.queue_url, MessageBody=event)
+
+    def registered(self) -> set[str]:
+        items = self.boto("dynamodb").scan(TableName=self.stack.table)["Items"]
+        return {item["instanceId"]["S"] for item in items if item.get("state", {}).get("S") == "registered"}
+
+
+@pytest.fixture
+def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
+    gate = Gate(table="heads")
+    answer = front.Front.answer
+
+    def watched(self: front.Front, request: Any) -> Any:
+        gate.passes(request)
+        return answer(self, request)
+
+    monkeypatch.setattr(front.Front, "answer", watched)
+    store.create(tmp_path / "local.db")
+    with SandboxAws(account=ACCOUNT, timing=Timing(boot_s=0.05, shutdown_s=0.05)) as aws:
+        spec = StackSpec(name="heads", groups=(GroupSpec(name=GROUP, maximum=8),), max_receive_count=1000, visibility_timeout_s=1)
+        made = Ground(aws, create_stack(aws.endpoint_url, spec), gate, tmp_path)
+        try:
+            yield made
+        finally:
+            for process in gate.processes.values():
+                process.send_signal(signal.SIGCONT)
+                process.kill()
+                process.wait()
+
+
+async def until(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not await asyncio.to_thread(holds):
+        assert time.monotonic() < deadline, f"never: {what}"
+        await asyncio.sleep(0.05)
+
+
+async def stopped_and_continued(ground: Ground, one: str, what: str) -> None:
+    """This instance is ready; whoever acts is stopped when it makes that call; the other does the work; the first goes on."""
+    gate = ground.gate
+    gate.stopped, gate.armed = "", what
+    ground.announce(one)
+    await until(lambda: bool(gate.stopped), f"the holder calls {what}")
+    stood, other = gate.stopped, next(head for head in HEADS if head != gate.stopped)
+    await until(lambda: gate.holder() == other, "the other takes over")
+    await until(lambda: one in ground.registered(), "the other does the work")
+    since = len(gate.calls)
+    gate.processes[stood].send_signal(signal.SIGCONT)
+    await until(lambda: gate.made_by(stood, since=since).count((stood, "lease read", other)) >= 3, "the first stands by")
+
+
+async def test_a_process_stopped_past_its_lease_changes_nothing_when_it_goes_on(
+    ground: Ground, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gate = ground.gate
+    for head in HEADS:
+        ground.start(head)
+    await until(lambda: bool(gate.holder()), "somebody holds the lease")
+    scaling = ground.boto("autoscaling")
+    scaling.set_desired_capacity(AutoScalingGroupName=GROUP, DesiredCapacity=len(STOPPED_AT))
+    await until(lambda: len(in_service(ground)) == len(STOPPED_AT), "instances in service")
+    for one, what in zip(in_service(ground), STOPPED_AT, strict=True):
+        await stopped_and_continued(ground, one, what)
+    changed = [call for call in gate.calls if call[1] in CHANGES]
+    assert [call for call in changed if call[0] != call[2]] == []
+    assert {call[1] for call in changed} >= {"rows under a fence", "ChangeResourceRecordSets", "DeleteMessageBatch"}
+    with capsys.disabled():
+        print(f"\n{len(changed)} changes by two processes, stopped at {', '.join(STOPPED_AT)}", end=" ")
+
+
+async def test_a_service_that_is_told_to_stop_hands_over_at_once(ground: Ground) -> None:
+    for head in HEADS:
+        ground.start(head)
+    gate = ground.gate
+    await until(lambda: bool(gate.holder()), "somebody holds the lease")
+    first = gate.holder()
+    other = next(head for head in HEADS if head != first)
+    await until(lambda: bool(gate.made_by(other, since=0)), "the other stands by")
+    gate.processes[first].terminate()
+    assert await asyncio.to_thread(gate.processes[first].wait, PATIENCE_S) == 0
+    await until(lambda: gate.holder() == other, "the other takes over")
+    assert b"lease.released" in (ground.directory / f"{first}.log").read_bytes()
+
+
+def in_service(ground: Ground) -> list[str]:
+    return [one.instance_id for one in ground.aws.scaling.instances() if one.lifecycle == "InService"]
