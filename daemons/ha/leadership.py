@@ -142,8 +142,8 @@ class Leadership:
             wait_s = min(self._renew_s, POLL_S)
             self._silent += 1
             if self._silent == 1:
-                said = err.to_event() if isinstance(err, AwsUnavailable) else {"error": "no answer in time"}
-                log.warning("lease.unanswered", service=self._service, holding=self.is_on, **said)
+                error = str(err) or "no answer in time"
+                log.warning("lease.unanswered", service=self._service, holding=self.is_on, error=error)
             if not self.is_on:
                 self._status = "standby: the table does not say who holds the lease"
         if before != (self.is_on, self._status):

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -15,6 +15,7 @@ from daemons.ha.lease import Seen
 from daemons.ha.look import last_look, looking
 from daemons.ha.standing import EachTerm, Standing
 from daemons.loop import run_every
+from daemons.model import Instance, InstanceId
 from daemons.notify import Progress
 from tests.fakes import FakeLeases, FakeQueue, FakeRows
 
@@ -201,9 +202,10 @@ async def test_a_renewal_without_an_answer_ends_nothing_until_its_time_is_over()
     world.leases.unplugged = True
     with capture_logs() as events:
         await world.live(one, RELIED_S - 0.5)
-        assert one.is_on
+        held = [one.is_on]
         await world.live(one, 0.5)
-    assert not one.is_on
+        held.append(one.is_on)
+    assert held == [True, False]
     assert [event["event"] for event in events] == ["lease.unanswered"]
     world.leases.unplugged = False
     await one.tick()
@@ -242,7 +244,7 @@ async def test_a_fence_that_the_table_refuses_ends_the_term_and_a_new_one_is_tak
     old = one.term
 
     class Refusing(FakeRows):
-        async def put(self, rows: object) -> object:  # type: ignore[override]
+        async def put(self, rows: Sequence[Instance]) -> Mapping[InstanceId, Instance | None]:
             raise LeaseLost("the table refused")
 
     with pytest.raises(LeaseLost):
@@ -388,7 +390,7 @@ async def test_a_cycle_that_lost_its_lease_is_no_failure_to_back_off_from() -> N
 async def test_what_ends_the_keeping_ends_the_service() -> None:
     stage = Stage()
 
-    async def broken(_: str) -> Seen:
+    async def broken(service: str) -> Seen:
         raise RuntimeError("a bug")
 
     stage.world.leases.read = broken  # type: ignore[method-assign]

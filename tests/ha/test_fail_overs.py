@@ -42,7 +42,7 @@ SCHEDULER_DEEDS = ("register", "deregister", "drain", "resume", "advertise")
 class Told:
     """How a story went."""
 
-    end: object
+    end: Any
     heads: Heads
 
     @property
@@ -100,7 +100,7 @@ class NotedScheduler(FakeScheduler):
             setattr(self, verb, getattr(noted, verb))
 
 
-async def membership(at: int, _: Path) -> Told:
+async def membership(at: int, directory: Path) -> Told:
     """Everything that happens to membership, as the crash tests tell it."""
     cluster = Cluster(groups=FakeGroups.of(1, 2, 3, 4, 5))
 
@@ -217,7 +217,7 @@ STORIES: dict[str, Story] = {"sqswatcher": membership, "jobwatcher": growing, "n
 async def test_the_undisturbed_stories_end_as_they_should(tmp_path: Path) -> None:
     assert (await growing(0, tmp_path)).end == [3, 0, 5, 2, 7]
     told = await shrinking_story(0, tmp_path)
-    ended, states, _ = told.end  # type: ignore[misc]  # a triple
+    ended, states, _ = told.end
     assert ended == [instance_id(1), instance_id(3)]
     assert (states[instance_id(2)], states[instance_id(4)]) == (State.REGISTERED, State.REGISTERED)
 
