@@ -5,11 +5,12 @@ import logging
 import logging.handlers
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 from daemons.errors import ConfigError
 from daemons.lines import presentable
@@ -42,7 +43,7 @@ def configure_logs(*, level: str, stream: TextIO | None = None, **bound: str) ->
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(target)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=_renderers(target), foreign_pre_chain=shared))
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=_renderers(target), foreign_pre_chain=_foreign()))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     set_level(level)
@@ -64,7 +65,7 @@ def hear_lines(hear: Callable[[str], None]) -> Iterator[None]:
     """Meanwhile every line, as JSON, is heard too, in whatever thread it is written. `hear` must neither wait nor log."""
     root = logging.getLogger()
     handler = _Heard(hear)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=_JSON, foreign_pre_chain=_shared()))
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=_JSON, foreign_pre_chain=_foreign()))
     root.addHandler(handler)
     try:
         yield
@@ -85,7 +86,7 @@ def written_to(path: Path, *, most_bytes: int, keep: int) -> Iterator[None]:
             f"the log file {path} cannot be written: {err.strerror or err}",
             hint="give headnode's user leave to write there, or correct log.file.directory",
         ) from err
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=_JSON, foreign_pre_chain=_shared()))
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=_JSON, foreign_pre_chain=_foreign()))
     root = logging.getLogger()
     root.addHandler(handler)
     try:
@@ -118,13 +119,24 @@ class _Heard(logging.Handler):
 
 
 def _shared() -> list[Processor]:
-    """What every line goes through, ours and libraries' alike."""
+    """What every line of ours goes through, once."""
     return [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
+
+
+def _foreign() -> list[Processor]:
+    """What a library's line goes through, for each place that it is written to: it has the same time in all of them."""
+    return [structlog.contextvars.merge_contextvars, structlog.stdlib.add_log_level, _stamp]
+
+
+def _stamp(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
+    written = datetime.fromtimestamp(line["_record"].created, UTC)
+    line["timestamp"] = f"{written.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+    return line
 
 
 def _renderers(target: TextIO) -> list[Processor]:

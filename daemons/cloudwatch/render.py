@@ -137,6 +137,7 @@ class _Alarm:
     within: int = 5
     statistic: str = ""
     silence: str = "notBreaching"
+    every_s: float = 60.0  # how often the service measures it, if that is rarer than it tells
 
 
 _GRAVE = (
@@ -170,9 +171,9 @@ def _alarms(config: Config) -> dict[str, Any]:
 
 def _all_alarms(config: Config) -> Iterator[_Alarm]:
     first = {"fleet": str(config.fleets[0].name)}
-    yield _silent("sqswatcher", "MessagesReceived")
-    yield _silent("jobwatcher", "JobsWaiting")
-    yield _silent("nodewatcher", "Idle", first)
+    yield _silent("sqswatcher", "MessagesReceived", every_s=config.sqswatcher.wait_s)
+    yield _silent("jobwatcher", "JobsWaiting", every_s=config.jobwatcher.interval_s)
+    yield _silent("nodewatcher", "Idle", first, every_s=config.nodewatcher.interval_s)
     yield _Alarm(
         name="queue-old",
         metric="QueueAge",
@@ -215,8 +216,8 @@ def _all_alarms(config: Config) -> Iterator[_Alarm]:
         yield _Alarm(name=alarm, metric="Problems", above=0.0, by={"problem": name}, of=minutes, within=max(5, minutes), why=why)
 
 
-def _silent(service: str, metric: str, by: Mapping[str, str] | None = None) -> _Alarm:
-    """A service that has not told its metric for ten minutes."""
+def _silent(service: str, metric: str, by: Mapping[str, str] | None = None, *, every_s: float) -> _Alarm:
+    """A service that has not told its metric for ten minutes, or for ten of its looks where those are rarer than one a minute."""
     return _Alarm(
         name=f"{service}-silent",
         metric=metric,
@@ -226,6 +227,7 @@ def _silent(service: str, metric: str, by: Mapping[str, str] | None = None) -> _
         of=10,
         within=10,
         silence="breaching",
+        every_s=every_s,
         why=f"{service} has told nothing for long. See `systemctl status {service}`, and whether CloudWatch gets its lines.",
     )
 
@@ -244,7 +246,7 @@ def _alarm(alarm: _Alarm, config: Config, chosen: MetricsConfig) -> dict[str, An
         "MetricName": metric.name,
         "Dimensions": [{"Name": name, "Value": value} for name, value in dimensions.items()],
         "ExtendedStatistic" if statistic.startswith("p") else "Statistic": statistic,
-        "Period": _period_s(chosen),
+        "Period": max(_period_s(chosen), 60 * math.ceil(alarm.every_s / 60)),
         "EvaluationPeriods": alarm.within,
         "DatapointsToAlarm": alarm.of,
         "Threshold": alarm.above if is_above else alarm.below,

@@ -47,6 +47,7 @@ class Shipper:
     _size: int = field(default=0, init=False)
     _cut: int = field(default=0, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _popping: threading.Lock = field(default_factory=threading.Lock, init=False)  # one at a time takes lines away
     _loop: asyncio.AbstractEventLoop | None = field(default=None, init=False)
     _full: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _pressed: asyncio.Event = field(default_factory=asyncio.Event, init=False)  # memory holds more than it should
@@ -150,13 +151,16 @@ class Shipper:
         return True
 
     def _pop(self) -> list[Line]:
-        """The oldest lines, as many as go into one call."""
-        with self._lock:
-            lines = list(itertools.islice(self._lines, self.limits.events))
+        """The oldest lines, as many as go into one call. They are measured while others may offer more."""
+        with self._popping:
+            with self._lock:
+                lines = list(itertools.islice(self._lines, self.limits.events))
             batch = lines[: take(lines, self.limits)]
-            for line in batch:
-                self._lines.popleft()
-                self._size -= size_of(line, self.limits)
+            size = sum(size_of(line, self.limits) for line in batch)
+            with self._lock:
+                for _ in batch:
+                    self._lines.popleft()
+                self._size -= size
         return batch
 
     def _relieve(self, *, down_to_bytes: int) -> None:

@@ -107,6 +107,13 @@ def test_every_alarm_is_about_a_metric_that_there_is_in_its_dimensions(config: C
     assert silent == [f"headnode-hpc-{service}-silent" for service in ("sqswatcher", "jobwatcher", "nodewatcher")]
 
 
+def test_a_service_that_looks_rarely_is_not_taken_for_silent() -> None:
+    rare = FILE.replace("[log.metrics]\n", "[nodewatcher]\ninterval_s = 600.0\n[log.metrics]\n")
+    alarms = render(What.ALARMS, parse_config(rare, load_settings=load_settings))["Resources"]
+    assert alarms["NodewatcherSilent"]["Properties"]["Period"] == 600
+    assert alarms["JobwatcherSilent"]["Properties"]["Period"] == 60
+
+
 def test_every_query_names_events_and_fields_that_there_are(config: Config) -> None:
     queries = [resource["Properties"]["QueryString"] for resource in render(What.QUERIES, config)["Resources"].values()]
     assert len(queries) > 5
