@@ -27,7 +27,7 @@ EXTRAS = ("agent",)
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 PREFIX = "opt/headnode"
 UNITS, SYSUSERS, TMPFILES = "lib/systemd/system", "usr/lib/sysusers.d/headnode.conf", "usr/lib/tmpfiles.d/headnode.conf"
-DOC = "usr/share/doc/headnode"
+DOC, MANUAL = "usr/share/doc/headnode", "usr/share/man/man1/headnode.1.gz"
 _SCRIPT = """#!/{prefix}/bin/python3
 import sys
 
@@ -128,6 +128,7 @@ def _lay_system_files(stage: Path) -> None:
             _put(stage / DOC / "examples" / path.name.removesuffix(".example"), path.read_bytes())
     _put(stage / SYSUSERS, (ROOT / "systemd/headnode.sysusers").read_bytes())
     _put(stage / TMPFILES, (ROOT / "systemd/headnode.tmpfiles").read_bytes())
+    _put(stage / MANUAL, gzip.compress((ROOT / "docs/headnode.1").read_bytes(), 9, mtime=0))
     _put(stage / "usr/share/lintian/overrides/headnode", (HERE / "lintian-overrides").read_bytes())
     (stage / "usr/bin").mkdir(parents=True)
     (stage / "usr/bin/headnode").symlink_to(f"/{PREFIX}/bin/headnode")

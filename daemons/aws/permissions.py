@@ -18,13 +18,14 @@ _GROUP_TAG = "ec2:ResourceTag/aws:autoscaling:groupName"  # Auto Scaling puts it
 
 
 class Role(StrEnum):
-    """Whose policy it is: the head node's, the compute nodes', that of whoever runs `headnode doctor` besides, or the resource's
-    own.
+    """Whose policy it is: the head node's, the compute nodes', that of whoever runs `headnode doctor` or looks into queue and
+    logs besides, or the resource's own.
     """
 
     HEAD = "head"
     COMPUTE = "compute"
     DOCTOR = "doctor"
+    OPERATOR = "operator"
     QUEUE = "queue"
     TOPIC = "topic"
 
@@ -130,6 +131,19 @@ LOOKS = (
 )
 
 
+# What `headnode queue`, `status --live`, `jobs --live` and `logs` ask for beyond the services' calls.
+OPERATES = (
+    _call("get_queue_attributes", "sqs:GetQueueAttributes", Scope.QUEUE),
+    _call("send_message_batch", "sqs:SendMessage", Scope.QUEUE),
+    _call("get_queue_url", "sqs:GetQueueUrl", Scope.DEAD_LETTERS),
+    _call("get_queue_attributes", "sqs:GetQueueAttributes", Scope.DEAD_LETTERS),
+    _call("receive_message", "sqs:ReceiveMessage", Scope.DEAD_LETTERS),
+    _call("delete_message_batch", "sqs:DeleteMessage", Scope.DEAD_LETTERS),
+    _call("get_metric_statistics", "cloudwatch:GetMetricStatistics", Scope.ANY),
+    _call("filter_log_events", "logs:FilterLogEvents", Scope.LOGS),
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
     """Actions that are allowed on the same resources, under the same conditions."""
@@ -142,10 +156,13 @@ class Grant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """Where the cluster is. `number` has twelve digits; `partition` is `aws`, `aws-cn`, …"""
+    """Where the cluster is. `number` has twelve digits; `partition` is `aws`, `aws-cn`, …; `dead_letters` is the name of the
+    queue for what is put aside, `*` where nobody has said it.
+    """
 
     number: str
     partition: str = "aws"
+    dead_letters: str = "*"
 
 
 def render_policy(role: Role, config: Config, account: Account, *, rules: Sequence[str] = ()) -> str:
@@ -164,8 +181,9 @@ def render_policy(role: Role, config: Config, account: Account, *, rules: Sequen
 
 def grants(role: Role, config: Config, account: Account) -> tuple[Grant, ...]:
     """What the policy of a role of that kind grants."""
-    if role is Role.DOCTOR:
-        calls: list[Call] = list(LOOKS)
+    besides = {Role.DOCTOR: LOOKS, Role.OPERATOR: OPERATES}
+    if role in besides:
+        calls = [call for call in besides[role] if call.is_made(config)]
     else:
         calls = [call for call in CALLS if (call.agent if role is Role.COMPUTE else call.head) and call.is_made(config)]
     return tuple(_grants(calls, config, account))
@@ -204,7 +222,7 @@ def _resources(scope: Scope, config: Config, account: Account) -> list[str]:
         Scope.ZONE: [f"arn:{account.partition}:route53:::hostedzone/{(config.dns and config.dns.zone_id) or '*'}"],
         Scope.CHANGES: [f"arn:{account.partition}:route53:::change/*"],
         Scope.LOGS: [arn("logs", f"log-group:{group}{rest}") for group in _log_groups(config) for rest in ("", ":*")],
-        Scope.DEAD_LETTERS: [arn("sqs", "*")],
+        Scope.DEAD_LETTERS: [arn("sqs", account.dead_letters)],
         Scope.TOPICS: [arn("sns", "*")],
         Scope.ROLES: [f"arn:{account.partition}:iam::{account.number}:role/*"],
         Scope.ANY: ["*"],

@@ -19,6 +19,7 @@ from daemons.names import parse_match
 app = typer.Typer(help="Policies of least privilege, made of the calls that headnode really makes.", no_args_is_help=True)
 
 parse_topic = parse_match(TOPIC_ARN, "a topic's ARN")
+parse_queue = parse_match(r"[A-Za-z0-9_-]{1,80}", "an SQS queue's name")
 parse_rule = parse_match(r"[.A-Za-z0-9_/-]{1,128}", "an EventBridge rule's name")
 
 _ACCOUNT = re.compile(r"[0-9]{12}")
@@ -34,8 +35,8 @@ def render(
     role: Annotated[
         Role,
         typer.Option(
-            help="head: the head node's role; compute: the nodes'; doctor: for `headnode doctor`, besides head; queue, topic: the"
-            " resource's own policy."
+            help="head: the head node's role; compute: the nodes'; doctor: for `headnode doctor`, besides head; operator:"
+            " for queue, logs and --live, besides head; queue, topic: the resource's own policy."
         ),
     ] = Role.HEAD,
     account: Annotated[
@@ -49,6 +50,9 @@ def render(
         list[str] | None,
         typer.Option("--rule", metavar="NAME", help="EventBridge's rule that sends to the queue; else any. May be repeated."),
     ] = None,
+    dead_letters: Annotated[
+        str, typer.Option(metavar="NAME", help="The queue that messages are put aside in, for doctor and operator; else any.")
+    ] = "",
     config: ConfigOption = None,
 ) -> None:
     """Print a policy for this cluster's resources as JSON, for `aws iam put-role-policy` and its like."""
@@ -56,7 +60,11 @@ def render(
     if topics:
         named = tuple(map(parse_topic, topics))
         chosen = replace(chosen, sqswatcher=replace(chosen.sqswatcher, topics=named))
-    holder = Account(number=_account(account, chosen), partition=_partition(chosen.region))
+    holder = Account(
+        number=_account(account, chosen),
+        partition=_partition(chosen.region),
+        dead_letters=parse_queue(dead_letters) if dead_letters else "*",
+    )
     typer.echo(render_policy(role, chosen, holder, rules=[parse_rule(name) for name in rules or ()]))
     if role in (Role.QUEUE, Role.TOPIC) and not chosen.sqswatcher.topics:
         typer.echo(
@@ -64,6 +72,8 @@ def render(
         )
     if role is Role.QUEUE and not rules:
         typer.echo("# no rule is named, so any of this account's may send: --rule would narrow it", err=True)
+    if role in (Role.DOCTOR, Role.OPERATOR) and not dead_letters:
+        typer.echo("# the queue of dead letters is not named, so any is allowed: --dead-letters would narrow it", err=True)
     if role is Role.HEAD and chosen.dns is not None and not chosen.dns.zone_id:
         typer.echo("# the zone is configured by name, so every zone is allowed: dns.zone_id would narrow it", err=True)
 

@@ -122,6 +122,7 @@ def test_it_brings_the_commands_the_units_and_the_example(steps: dict[str, tuple
     files = steps["files"][1].splitlines()
     assert {f"/lib/systemd/system/{name}.service" for name in (*SERVICES, "headnode-agent")} <= set(files)
     assert {"/usr/share/doc/headnode/copyright", "/usr/lib/sysusers.d/headnode.conf", "/usr/bin/headnode"} <= set(files)
+    assert "/usr/share/man/man1/headnode.1.gz" in files
     assert not [name for name in files if name.endswith(".pyc") or "/tests/" in name.partition("site-packages/headnode")[2]]
 
 

@@ -121,7 +121,15 @@ def test_the_wheel_holds_the_packages_their_types_and_the_licence_and_no_tests(b
 def test_the_source_holds_what_an_operator_reads_too(built: Built) -> None:
     with tarfile.open(built.sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    wanted = {"LICENSE", "README.md", "CHANGELOG.md", "requirements.lock", "schedulers/README.md", "sandbox/debian.sh"}
+    wanted = {
+        "LICENSE",
+        "README.md",
+        "CHANGELOG.md",
+        "requirements.lock",
+        "schedulers/README.md",
+        "sandbox/debian.sh",
+        "docs/headnode.1",
+    }
     wanted |= {f"systemd/{path.name}" for path in (ROOT / "systemd").iterdir() if path.is_file()}
     wanted |= {f"docs/decisions/{path.name}" for path in (ROOT / "docs/decisions").iterdir()}
     assert wanted <= names

@@ -1,6 +1,7 @@
 """What is granted is what is called: by the code, and for this configuration alone."""
 
 import ast
+import inspect
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 import daemons.aws
+import daemons.cli.logsources
+import daemons.cli.sqs
 import daemons.doctor.looks
 import nodewatcher.agent.announce
-from daemons.aws.permissions import CALLS, LOOKS
+from daemons.aws.permissions import CALLS, LOOKS, OPERATES
 from daemons.cli import app
 from daemons.errors import ConfigError, InvalidValue
 
@@ -62,6 +65,27 @@ def test_every_call_of_the_doctor_is_the_services_or_listed_as_its_own() -> None
     one_by_one = {"delete_message": "delete_message_batch", "change_message_visibility": "change_message_visibility_batch"}
     calls = {one_by_one.get(operation, operation) for path in LOOKS_SOURCES for operation in called(path)}
     assert calls - {call.operation for call in CALLS} == {call.operation for call in LOOKS} - {"get_queue_url"}
+
+
+def test_every_call_of_the_commands_that_look_into_queue_and_logs_is_listed_and_no_other() -> None:
+    """Their calls are made by name: `_ask("receive_message", …)`, or for pages `get_paginator("filter_log_events")`."""
+    calls = set()
+    for module in (daemons.cli.sqs, daemons.cli.logsources):
+        for node in ast.walk(ast.parse(inspect.getsource(module))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                words = [one.value for one in node.args if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+                calls |= set(words[:1]) if node.func.attr in ("_ask", "_ask_of", "get_paginator") else set()
+    assert calls == {call.operation for call in OPERATES}
+
+
+def test_an_operator_takes_from_no_queue_but_that_of_dead_letters(tmp_path: Path) -> None:
+    statements = policy(tmp_path, "--role", "operator", "--dead-letters", "hpc-dead")
+    takes = [one["Resource"] for one in statements.values() if {"sqs:ReceiveMessage", "sqs:DeleteMessage"} & set(one["Action"])]
+    assert takes == [["arn:aws:sqs:eu-west-1:123456789012:hpc-dead"]]
+    assert "logs:FilterLogEvents" not in actions(statements), "nothing goes to CloudWatch here"
+    assert "logs:FilterLogEvents" in actions(policy(tmp_path, "--role", "operator", log='[log.cloudwatch]\ngroup = "hpc"'))
+    with pytest.raises(InvalidValue):
+        policy(tmp_path, "--role", "operator", "--dead-letters", "*:*")
 
 
 def test_what_the_doctor_needs_besides_is_to_look(tmp_path: Path) -> None:
