@@ -1,7 +1,8 @@
 """What headnode may do in an account, made of the calls that it really makes. Pure.
 
 Each call of `daemons.aws`, and of `headnode doctor`, is here with the IAM action that it needs and what that action can be
-granted on (from AWS's Service Authorization Reference); tests/daemons/aws/test_permissions.py holds the lists against the code.
+granted on (from AWS's Service Authorization Reference). tests/daemons/aws/test_permissions.py holds the lists against the code,
+tests/e2e/test_permissions.py what is granted against what an AWS saw of whole clusters.
 """
 
 import json

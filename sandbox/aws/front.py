@@ -17,6 +17,7 @@ from sandbox.aws.faults import Faults, Rule
 from sandbox.aws.groups import GroupActions
 from sandbox.aws.hooks import HookActions
 from sandbox.aws.imds import PREFIX, Imds
+from sandbox.aws.ledger import Ledger
 from sandbox.aws.listener import ConnectionCut, Request
 from sandbox.aws.members import MemberActions
 from sandbox.aws.scaling import Scaling
@@ -31,10 +32,11 @@ _LABEL = re.compile(r"\{[^}]+\}")
 class Front:
     """Answers requests. `closing` ends slow answers early."""
 
-    def __init__(self, scaling: Scaling, backing: Backing, faults: Faults, closing: threading.Event) -> None:
+    def __init__(self, scaling: Scaling, backing: Backing, faults: Faults, ledger: Ledger, closing: threading.Event) -> None:
         self._scaling = scaling
         self._backing = backing
         self._faults = faults
+        self._ledger = ledger
         self._closing = closing
         self._imds = Imds(scaling)
         self._handlers: dict[str, dict[str, Handler]] = {
@@ -51,6 +53,7 @@ class Front:
         path = urlsplit(request.target).path
         service = "imds" if path.startswith(PREFIX) else _service(request)
         operation = "Get" if service == "imds" else _operation(service, request)
+        self._ledger.note(request.headers.get("user-agent", ""), service, operation)
         struck = self._faults.strike(service, operation)
         refusal = self._suffer(service, struck)
         answer = refusal or self._answer(service, operation, request, path)

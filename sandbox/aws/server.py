@@ -1,6 +1,7 @@
 """The emulated AWS: one endpoint on 127.0.0.1 for every service headnode uses."""
 
 import threading
+from collections import Counter
 from contextlib import suppress
 from random import Random
 from types import TracebackType
@@ -11,6 +12,7 @@ from sandbox.aws.backing import Backing
 from sandbox.aws.clock import Clock, WallClock
 from sandbox.aws.faults import Faults
 from sandbox.aws.front import Front
+from sandbox.aws.ledger import Ledger
 from sandbox.aws.listener import Listener
 from sandbox.aws.outbox import Outbox
 from sandbox.aws.placing import PaperRuntime
@@ -58,7 +60,9 @@ class SandboxAws:
         )
         self.scaling = Scaling(self._world)
         self._closing = threading.Event()
-        self._listener = Listener(Front(self.scaling, self._backing, self.faults, self._closing).answer, port=port)
+        self._ledger = Ledger()
+        front = Front(self.scaling, self._backing, self.faults, self._ledger, self._closing)
+        self._listener = Listener(front.answer, port=port)
 
     @property
     def endpoint_url(self) -> str:
@@ -73,6 +77,10 @@ class SandboxAws:
     def lost_notices(self) -> tuple[str, ...]:
         """Why notices of AWS itself could not be delivered: a topic or queue that is not there."""
         return tuple(self._outbox.failures)
+
+    def calls_by(self, word: str) -> Counter[tuple[str, str]]:
+        """How often clients whose User-Agent has that word ("headnode": the services' own) called each (service, operation)."""
+        return self._ledger.calls_by(word)
 
     def start(self) -> Self:
         """Begin to serve and to let time pass."""
