@@ -62,7 +62,7 @@ docs: $(STAMP) ## build the pages into build/docs; a warning is an error
 	$(BIN)/python -m sphinx -q -W -n --keep-going -b html docs build/docs
 	@echo build/docs/index.html
 
-reference: $(STAMP) ## write anew what the pages have of the program: references and screens
+reference: $(STAMP) ## write anew what docs/ has of the program: references, screens, events, manual page
 	$(BIN)/python -m docs.make
 
 clean: ## remove everything that the other targets made

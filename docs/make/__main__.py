@@ -6,7 +6,7 @@ from pathlib import Path
 
 from daemons.events import render_markdown
 from docs.make.blocks import renew
-from docs.make.commands import render_commands
+from docs.make.commands import render_commands, render_manual
 from docs.make.life import render_life
 from docs.make.record import RECORDED, record
 from docs.make.screens import render_screens
@@ -22,7 +22,7 @@ def wanted() -> dict[Path, str]:
     parts = {"life": render_life(), **render_screens()}
     for path in sorted([*DOCS.glob("*.md"), *DOCS.glob("guide/*.md")]):
         pages[path] = renew(path.read_text(encoding="utf-8"), parts, str(path))
-    return pages | {DOCS / "events.md": render_markdown()}
+    return pages | {DOCS / "events.md": render_markdown(), DOCS / "headnode.1": render_manual()}
 
 
 def main() -> int:

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from docs.make.record import HEADNODE
+from docs.make.screens import PLAIN, WIDTH
 from sandbox.aws.server import SandboxAws
 from sandbox.aws.stack import GroupSpec, HookSpec, Stack, StackSpec, client, create_stack
 from schedulers.local import store
@@ -45,7 +46,7 @@ def record_aws(target: Path) -> None:
         config.write_text(_CONFIG.format(stack=stack, directory=directory))
         config.chmod(0o640)
         _spoil(stack)
-        environment = {**os.environ, "HEADNODE_CONFIG": str(config), "COLUMNS": "118", "NO_COLOR": "1", "TERM": "dumb"}
+        environment = {**os.environ, "HEADNODE_CONFIG": str(config), "COLUMNS": str(WIDTH), **PLAIN}
         environment |= {"AWS_ACCESS_KEY_ID": "sandbox", "AWS_SECRET_ACCESS_KEY": "sandbox", "AWS_EC2_METADATA_DISABLED": "true"}
         for name, argv in COMMANDS.items():
             ran = subprocess.run([*HEADNODE, *argv], check=False, stdout=subprocess.PIPE, text=True, env=environment)

@@ -3,12 +3,14 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from typing import Any
 
 import typer
 
 from daemons.cli import app
 from daemons.cli.lazy import LazyGroup
+from daemons.cli.man import render_man
 from docs.make.blocks import table
 
 SERVICES = {
@@ -31,6 +33,14 @@ def render_commands() -> str:
     """The whole page."""
     root = typer.main.get_command(app)
     return "\n".join([_TOP, *_command(root, "headnode", typer.Context(root, info_name="headnode")), _services()])
+
+
+def render_manual() -> str:
+    """headnode(1)."""
+    root = typer.main.get_command(app)
+    if not isinstance(root, LazyGroup):
+        raise TypeError("the command line is no group of commands")
+    return render_man(root, release=version("headnode"))
 
 
 def _command(command: Any, path: str, context: Any) -> Iterator[str]:

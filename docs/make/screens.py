@@ -26,6 +26,7 @@ from jobwatcher.record import Record as JobRecord
 from nodewatcher.record import Record as NodeRecord
 
 WIDTH = 118
+PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "FORCE_COLOR": "", "TTY_COMPATIBLE": "0"}  # text, wherever this is run
 KINDS: Mapping[str, type[JobRecord] | type[NodeRecord]] = {"jobwatcher": JobRecord, "nodewatcher": NodeRecord}
 _EXAMPLE = Path(__file__).parents[2] / "systemd/headnode.toml.example"
 _SLIPS = (
@@ -51,7 +52,6 @@ class Screen:
 
 
 SCREENS: Mapping[str, Screen] = {
-    "help": Screen(("--help",)),
     "explain": Screen(("explain",), Moment.GROWING),
     "explain-held": Screen(("explain", "job", "6"), Moment.GROWING),
     "explain-large": Screen(("explain", "job", "5"), Moment.GROWING),
@@ -62,7 +62,6 @@ SCREENS: Mapping[str, Screen] = {
     "replay": Screen(("replay",)),
     "check": Screen(("config", "check")),
     "check-wrong": Screen(("config", "check"), code=2),
-    "plugins": Screen(("plugins",)),
     "iam-compute": Screen(("iam", "render", "--role", "compute")),
 }
 
@@ -91,18 +90,15 @@ def _status() -> str:
         units = {service: Unit(active="active", sub="running") for service in SERVICES}
         now = max(records.jobs.seen.now, records.nodes.seen.now) + 1.0
         printed = io.StringIO()
-        Console(file=printed, width=WIDTH).print(render(compose(config, records, units, now=now)))
+        Console(file=printed, width=WIDTH, force_terminal=False, color_system=None).print(
+            render(compose(config, records, units, now=now))
+        )
     return _fenced(screen, printed.getvalue())
 
 
 def _block(name: str, screen: Screen) -> str:
     with _state(name, screen) as directory:
-        environment = {
-            "HEADNODE_CONFIG": str(directory / "headnode.toml"),
-            "COLUMNS": str(WIDTH),
-            "NO_COLOR": "1",
-            "TERM": "dumb",
-        }
+        environment = {"HEADNODE_CONFIG": str(directory / "headnode.toml"), "COLUMNS": str(WIDTH), **PLAIN}
         with patch.dict(os.environ, environment):
             ran = CliRunner().invoke(app, list(screen.argv), prog_name="headnode")
     if ran.exit_code != screen.code:
