@@ -175,7 +175,7 @@ async def _listen_for_ever(
                 async for message in client.messages:
                     if len(message.payload) <= LONGEST_PAYLOAD:
                         hear(Heard(str(message.topic), message.payload, message.retain))
-        except (aiomqtt.MqttError, OSError) as err:
+        except (aiomqtt.MqttError, OSError, ConfigError) as err:  # a file of ours may be away while somebody replaces it
             failures += 1
             wait_s = min(_RETRY_S * 2.0 ** min(failures - 1, 10), _RETRY_MOST_S)
             log.warning("broker.lost", host=host, error=str(err), failures=failures, next_try_s=wait_s)

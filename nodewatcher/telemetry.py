@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from functools import cache
+from itertools import islice
 from typing import Protocol
 
 import structlog
@@ -20,6 +21,7 @@ MOST_NODES = 50_000  # whose readings are kept
 _MOST_SUSPECT = 1000
 _MOST = 1e15
 _ACTIONS = ("", "terminate", "stop", "hibernate")
+_CLEARED_A_LOOK = 200  # states at the broker, one after the other
 _FORGET_AFTER_S = 3600.0  # an instance may speak before its row is written, and after it is closed
 
 
@@ -68,7 +70,8 @@ class Telemetry:
         elif payload == UP:
             if known is not None and known.gone:
                 del self._readings[instance_id]  # it speaks again: its next reading counts
-            self._retained.add(instance_id)
+            if len(self._retained) < MOST_NODES:
+                self._retained.add(instance_id)
         elif not payload:  # its agent was stopped, or the head has cleared the topic
             self._readings.pop(instance_id, None)
             self._retained.discard(instance_id)
@@ -81,15 +84,21 @@ class Telemetry:
         self._readings[instance_id] = reading
 
     async def looked(self, live: Collection[InstanceId], line: Line) -> None:
-        """After a look at the nodes: forget instances that are no more, at the broker too, and tell the rest that we are here."""
+        """After a look at the nodes: forget instances that are no more, at the broker too, and tell the rest that we are here.
+
+        A broker that does not answer, or knows thousands that are no more, keeps nobody waiting: what is left is for later looks.
+        """
         now, known = self._clock(), frozenset(live)
         old = [node for node, reading in self._readings.items() if node not in known and now - reading.at > _FORGET_AFTER_S]
         for node in old:
             del self._readings[node]
-        for node in [node for node in self._retained if node not in known and node not in self._readings]:
-            if await line.say(self._topics.state(node), b"", retain=True):
-                self._retained.discard(node)
-        await line.say(self._topics.head, b"here")
+        if not await line.say(self._topics.head, b"here"):
+            return
+        left = (node for node in self._retained if node not in known and node not in self._readings)
+        for node in list(islice(left, _CLEARED_A_LOOK)):
+            if not await line.say(self._topics.state(node), b"", retain=True):
+                return
+            self._retained.discard(node)
 
 
 def parse_topic(topics: Topics, topic: str) -> tuple[InstanceId, str]:

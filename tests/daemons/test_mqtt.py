@@ -99,6 +99,23 @@ async def test_a_broker_that_comes_later_is_found(brokers: Brokers) -> None:
         await heard.until(b"late", config)
 
 
+async def test_a_password_file_that_is_away_while_the_broker_comes_back_is_waited_for(brokers: Brokers) -> None:
+    broker, open_to_all = brokers.start(users={"jobwatcher": "s3cret"})
+    config = replace(open_to_all, username="jobwatcher", password_file=brokers.password_file("s3cret"))
+    heard = Heard()
+    async with subscribed(config, [WAKE], heard, identifier="listener"):
+        await heard.until(b"one", config)
+        Path(config.password_file).unlink()
+        with capture_logs() as events:
+            broker.stop()
+            broker.start()
+            async with asyncio.timeout(DEADLINE_S):
+                while not any("password_file cannot be read" in str(event.get("error")) for event in events):
+                    await asyncio.sleep(0.02)
+        brokers.password_file("s3cret")
+        await heard.until(b"two", config)
+
+
 async def test_what_is_too_long_is_left_out(brokers: Brokers) -> None:
     _, config = brokers.start()
     heard = Heard()

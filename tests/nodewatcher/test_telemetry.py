@@ -159,6 +159,36 @@ async def test_instances_that_are_no_more_are_forgotten_in_time_and_their_state_
     assert cleared == [("headnode/hpc/nodes/i-00000002/state", b"", True)]
 
 
+async def test_a_broker_that_does_not_answer_is_asked_once_a_look_however_much_there_is_to_clear() -> None:
+    head = Head()
+    for number in range(50):
+        head.hears(f"i-{number:08x}", "state", UP, retained=True)
+    asked = 0
+
+    class Dead:
+        async def say(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
+            nonlocal asked
+            asked += 1
+            return False
+
+    await head.telemetry.looked([], Dead())
+    assert asked == 1
+
+
+async def test_states_of_thousands_that_are_no_more_are_cleared_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_CLEARED_A_LOOK", 4)
+    monkeypatch.setattr(module, "MOST_NODES", 9)
+    head = Head()
+    for number in range(30):
+        head.hears(f"i-{number:08x}", "state", UP, retained=True)
+    cleared = []
+    for _ in range(4):
+        head.said.clear()
+        await head.looks()
+        cleared.append(len(head.said) - 1)
+    assert cleared == [4, 4, 1, 0], "no more are remembered than a cluster can have"
+
+
 async def test_after_each_look_the_head_says_that_it_is_there() -> None:
     head = Head()
     await head.looks()
