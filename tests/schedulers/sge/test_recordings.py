@@ -11,6 +11,10 @@ from schedulers.sge.parse import Snapshot, parse_snapshot
 
 FILES = {path.name: path for path in (Path(__file__).parent / "recordings").glob("[0-9]*_*.*")}
 
+LOGS = {  # what was seen while nodes came and went, and how long it took: for people
+    path.name: path for pattern in ("*.log", "timing_*.txt") for path in (Path(__file__).parent / "recordings").glob(pattern)
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:
@@ -145,9 +149,9 @@ def test_details_have_throttles(name: str) -> None:
     assert parse_job_details(read(name)).throttles == DETAILS[name]
 
 
-@pytest.mark.parametrize("name", NO_ANSWERS)
+@pytest.mark.parametrize("name", [*NO_ANSWERS, *LOGS])
 def test_what_the_plugin_never_asks_for_is_no_answer(name: str) -> None:
-    text = FILES[name].read_text(errors="replace")
+    text = (FILES | LOGS)[name].read_text(errors="replace")
     for parser in (parse_snapshot, parse_job_details):
         with pytest.raises(SchedulerUnavailable):
             parser(text)
