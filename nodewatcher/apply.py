@@ -11,9 +11,9 @@ from daemons.errors import AwsRefused, AwsUnavailable, HeadnodeError
 from daemons.lifecycle import Event, advance
 from daemons.meter import note
 from daemons.metrics import Reading
-from daemons.model import Hostname, Instance, InstanceId, State
+from daemons.model import Hostname, Instance, InstanceId, NodeState, State
 from daemons.ports import Checks, EndOutcome, Groups, Rows
-from nodewatcher.judge import Action, Cause, Verdict, busy_by_metrics
+from nodewatcher.judge import Action, Cause, Verdict, busy_by_metrics, some_jobs
 from nodewatcher.needed import named_hostnames
 from nodewatcher.observe import NodeSnapshot
 from nodewatcher.plan import Ending, plan_endings
@@ -160,6 +160,7 @@ async def _look_again(
     for reason, hostnames in by_reason.items():
         confirmed |= await world.scheduler.drain(hostnames, reason=reason)
     done = [hostname for hostname, result in confirmed.items() if result.outcome is Outcome.DONE]
+    drained = await _requeue_lost(drained, done, world)
     named = named_hostnames(await world.scheduler.demand()) if done else frozenset()
     jobs = await world.scheduler.jobs_on(done) if done else {}
     readings = world.readings()
@@ -173,6 +174,23 @@ async def _look_again(
         if (current := stored.get(row.instance_id)) is None or current.version != row.version:
             moved.add(row.instance_id)
     return plan_endings(drained, confirmed, jobs, kept_by, moved)
+
+
+async def _requeue_lost(drained: Sequence[Verdict], done: Collection[Hostname], world: World) -> Sequence[Verdict]:
+    """Have the jobs of lost nodes wait again. One that is up again by the scheduler's newest word is not lost: it keeps them."""
+    lost = {verdict.row.hostname for verdict in drained if verdict.requeue and verdict.row.hostname in done}
+    if not lost:
+        return drained
+    nodes = await world.scheduler.nodes()
+    down = {
+        node.hostname: node for node in nodes if node.hostname in lost and NodeState.DOWN in node.states and node.drained_by_us
+    }
+    if down:
+        results = await world.scheduler.requeue(list(down))
+        for hostname, node in down.items():
+            outcome = results[hostname].outcome if hostname in results else Outcome.UNKNOWN
+            log.warning("node.jobs_requeued", hostname=hostname, jobs=some_jobs(node.jobs), outcome=outcome)
+    return [replace(verdict, requeue=False) if verdict.row.hostname in lost - down.keys() else verdict for verdict in drained]
 
 
 async def _end(endings: Sequence[Ending], world: World, *, now: float, in_time: Callable[[], bool]) -> int:

@@ -34,7 +34,9 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What to do about one node. `idle_since` is the idle clock to store; `relaunch`: the desired capacity stays."""
+    """What to do about one node. `idle_since` is the idle clock to store; `relaunch`: the desired capacity stays; `requeue`: it
+    is lost with jobs that the scheduler has not given up, and that are to wait again.
+    """
 
     row: Instance
     action: Action
@@ -42,6 +44,7 @@ class Verdict:
     cause: Cause = Cause.NONE
     idle_since: float | None = None
     relaunch: bool = False
+    requeue: bool = False
 
     @property
     def clock_changed(self) -> bool:
@@ -183,23 +186,34 @@ def _judge_boot(row: Instance, bench: Bench) -> Verdict:
 
 
 def _judge_down(snapshot: NodeSnapshot, node: Node, bench: Bench) -> Verdict:
-    """The scheduler calls it down. Somebody else has to say so too, or it has to stay so; and its jobs are the scheduler's."""
+    """The scheduler calls it down. Somebody else has to say so too, or it has to stay so.
+
+    Jobs that the scheduler has not given up may run on without its daemon: only a second witness's word is enough to have them
+    wait again. Then another node takes this one's place for them.
+    """
     row = snapshot.row
     waited_s = bench.now - bench.down_since.get(row.instance_id, bench.now)
-    said = f"down ({node.reason})" if node.reason else "down"
-    if node.jobs:
-        return _keep(row, f"{said}, and the scheduler has not given up {some_jobs(node.jobs)}")
+    said = f"down ({node.reason})" if node.reason and not node.drained_by_us else "down"
     evidence = ""
     if snapshot.impaired:
         evidence = "EC2's checks fail"
     elif snapshot.reading is not None and snapshot.reading.gone:
         evidence = "its agent is gone"
+    elif node.jobs:
+        return _keep(row, f"{said}, and the scheduler has not given up {some_jobs(node.jobs)}")
     elif waited_s >= bench.options.down_for_s:
         evidence = f"for {waited_s:.0f} s"
     if not evidence:
         return _keep(row, f"{said} for {waited_s:.0f} s of {bench.options.down_for_s:.0f} s")
-    reason = f"unhealthy: {said}, {evidence}"
-    return Verdict(row=row, action=Action.DRAIN, cause=Cause.HEALTH, reason=reason, relaunch=_is_missed(row.fleet, bench))
+    jobs = f", with {some_jobs(node.jobs)}" if node.jobs else ""
+    return Verdict(
+        row=row,
+        action=Action.DRAIN,
+        cause=Cause.HEALTH,
+        reason=f"unhealthy: {said}, {evidence}{jobs}",
+        relaunch=bool(node.jobs) or _is_missed(row.fleet, bench),
+        requeue=bool(node.jobs),
+    )
 
 
 def _is_missed(fleet: FleetName, bench: Bench) -> bool:
@@ -235,6 +249,8 @@ def _judge_draining(snapshot: NodeSnapshot, node: Node, bench: Bench) -> Verdict
             reason=f"AWS announced a {snapshot.notice}",
             idle_since=row.idle_since,
         )
+    if snapshot.is_down and node.jobs and (lost := _judge_down(snapshot, node, bench)).requeue:
+        return lost
     if node.jobs:
         return Verdict(row=row, action=Action.RESUME, reason=f"work turned up: {some_jobs(node.jobs)}")
     if snapshot.is_down:

@@ -146,6 +146,8 @@ def _ending(
         return Ending(verdict=verdict, reason="the scheduler has not said what runs there")
     if jobs[hostname] and verdict.cause is Cause.NOTICE:
         return Ending(verdict=verdict, reason=f"its jobs may finish as long as it lasts: {some_jobs(jobs[hostname])}")
+    if jobs[hostname] and verdict.requeue:
+        return Ending(verdict=verdict, reason=f"the scheduler does not let go of {some_jobs(jobs[hostname])}")
     if jobs[hostname]:
         return Ending(verdict=verdict, resume=True, reason=f"work turned up: {some_jobs(jobs[hostname])}")
     if verdict.cause is Cause.IDLE and (because := kept_by.get(row.instance_id)):

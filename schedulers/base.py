@@ -123,6 +123,19 @@ class Scheduler(ABC):
     async def resume(self, hostnames: Collection[Hostname]) -> Results:
         """Take back our own drain. A node that somebody else drained is REFUSED; one that is not drained is DONE."""
 
+    async def requeue(self, hostnames: Collection[Hostname]) -> Results:
+        """Have the jobs that occupy these nodes, which are down and drained, wait again; those whose owners forbade that fail.
+
+        DONE: nothing occupies the node any more. BUSY: something does still. Asked for nodes that are lost for good, before their
+        instances end. This one is for schedulers that give up the jobs of a node by themselves when they call it down: it looks.
+        """
+        return {
+            name: NodeResult(outcome=Outcome.BUSY, detail=", ".join(sorted(jobs)[:5]))
+            if jobs
+            else NodeResult(outcome=Outcome.DONE)
+            for name, jobs in (await self.jobs_on(hostnames)).items()
+        }
+
     @abstractmethod
     async def advertise(self, fleets: Sequence[FleetSpec]) -> None:
         """Make the scheduler queue, not reject, jobs that these fleets could run while no node exists. Raises

@@ -53,6 +53,9 @@ class _Guarded(Scheduler):
     async def deregister(self, hostnames: Collection[Hostname]) -> Results:
         return await self._term.act(lambda: self._scheduler.deregister(hostnames))
 
+    async def requeue(self, hostnames: Collection[Hostname]) -> Results:
+        return await self._term.act(lambda: self._scheduler.requeue(hostnames))
+
     async def drain(self, hostnames: Collection[Hostname], *, reason: str) -> Results:
         return await self._term.act(lambda: self._scheduler.drain(hostnames, reason=reason))
 

@@ -45,17 +45,30 @@ def hostname(number: int) -> Hostname:
     return Hostname(f"ip-10-0-0-{number}")
 
 
+class Killed(Exception):
+    """The process that asks is killed before it has its answer."""
+
+
 @dataclass
 class Pluggable:
-    """Something that can stop answering."""
+    """Something that can stop answering. With a `fuse` of n, n more calls are answered, and whoever makes the next is killed."""
 
     unplugged: bool = False
+    fuse: int | None = None
     calls: Counter[str] = field(default_factory=Counter)
 
     def _ask(self, verb: str) -> None:
         self.calls[verb] += 1
+        self.fuse = burn(self.fuse)
         if self.unplugged:
             raise AwsUnavailable(f"{verb}: unplugged")
+
+
+def burn(fuse: int | None) -> int | None:
+    """The fuse after a call. Raises Killed where it has burnt down."""
+    if fuse == 0:
+        raise Killed
+    return None if fuse is None else fuse - 1
 
 
 @dataclass
@@ -324,9 +337,12 @@ class FakeScheduler(Scheduler):
         self.waiting: list[JobDemand] = []
         self.refuses: set[Hostname] = set()
         self.unplugged = False
+        self.fuse: int | None = None
         self.advertised: tuple[FleetSpec, ...] = ()
         self.calls: Counter[str] = Counter()
         self.on_drain: list[tuple[Hostname, JobId]] = []  # jobs that slip in at the very moment of the drain
+        self.kills_who_registers = False  # once it is done
+        self.holds_on = False  # to the jobs of nodes that are down, whatever it is asked for
         self.waits_on_drain: list[JobDemand] = []  # jobs that are submitted then, and wait
 
     @classmethod
@@ -335,6 +351,7 @@ class FakeScheduler(Scheduler):
 
     def _ask(self, verb: str) -> None:
         self.calls[verb] += 1
+        self.fuse = burn(self.fuse)
         if self.unplugged:
             raise SchedulerUnavailable(f"{verb}: unplugged")
 
@@ -384,11 +401,22 @@ class FakeScheduler(Scheduler):
                 self.up(spec.hostname, shape=spec.shape, partition=spec.partition)
             self.addresses[spec.hostname] = spec.address
             results[spec.hostname] = NodeResult(outcome=Outcome.DONE)
+        if self.kills_who_registers:
+            self.kills_who_registers = False
+            raise Killed
         return results
 
     async def deregister(self, hostnames: Collection[Hostname]) -> Mapping[Hostname, NodeResult]:
         self._ask("deregister")
         return {name: NodeResult(outcome=Outcome.DONE if self.known.pop(name, None) else Outcome.ABSENT) for name in hostnames}
+
+    async def requeue(self, hostnames: Collection[Hostname]) -> Mapping[Hostname, NodeResult]:
+        self._ask("requeue")
+        for name in hostnames:
+            if name in self.known and not self.holds_on:
+                self.waiting += [JobDemand(jobs=(job,), per_task=Shape(cpus=8)) for job in sorted(self.known[name].jobs)]
+                self.finish(name)
+        return await super().requeue(hostnames)
 
     async def drain(self, hostnames: Collection[Hostname], *, reason: str) -> Mapping[Hostname, NodeResult]:
         self._ask("drain")

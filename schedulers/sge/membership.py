@@ -107,7 +107,7 @@ class Membership:
         """Make Grid Engine forget them. What runs there is requeued, or deleted if its owner forbade that."""
         if present := [name for name in hostnames if name in before.hosts]:
             await self.qmaster.change(render.render_disable(before.printed(present)))
-            await self._evict(present)
+            await self.evict(present)
         said = await self._leave(hostnames, before)
         after = await self.look()
         if purge := render.render_purge(_overrides(after.cell, hostnames)):
@@ -115,7 +115,8 @@ class Membership:
             after = await self.look()
         return said, after
 
-    async def _evict(self, hostnames: Collection[Hostname]) -> None:
+    async def evict(self, hostnames: Collection[Hostname]) -> None:
+        """Have what runs there wait again, or delete it where its owner forbade that."""
         jobs = await self.jobs_on(hostnames)
         await self.qmaster.change(render.render_requeue(jobs))
         if jobs:

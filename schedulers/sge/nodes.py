@@ -72,6 +72,11 @@ class Host:
         return all(_CLOSED & set(one.states) for one in self.instances)
 
     @property
+    def is_silent(self) -> bool:
+        """Has its daemon not answered for `max_unheard`?"""
+        return any("u" in one.states for one in self.instances)
+
+    @property
     def is_disabled(self) -> bool:
         """Has anybody disabled any of it?"""
         return any("d" in one.states for one in self.instances)
@@ -93,8 +98,9 @@ class Host:
         states = {NodeState.BUSY} if self.is_busy else set()
         if self.is_drained:
             states.add(NodeState.DRAIN)
-        if any("u" in one for one in letters):
-            states.add(NodeState.SILENT if any(one.has_reported for one in self.instances) else NodeState.AWAITED)
+        if self.is_silent:
+            # `max_unheard` is over by then, and Grid Engine has no stronger word than this
+            states.add(NodeState.DOWN if any(one.has_reported for one in self.instances) else NodeState.AWAITED)
         if all(_BROKEN & one for one in letters):
             states.add(NodeState.DOWN)
         if all(_HELD & one for one in letters) or any(one.slots_reserved for one in self.instances):

@@ -116,6 +116,15 @@ class Sge(Scheduler):
         said, after = await self.membership.remove(there, before) if there else ("", before)
         return {name: left(name, after, said) if name in there else ABSENT for name in hostnames}
 
+    async def requeue(self, hostnames: Collection[Hostname]) -> Results:
+        """Grid Engine waits for a lost host's word for ever (but for `reschedule_unknown`). On a host that answers, in error or
+        not, jobs run: they are left alone.
+        """
+        hosts = await self._hosts() if hostnames else {}
+        if lost := [name for name in hostnames if name in hosts and hosts[name].is_silent]:
+            await self.membership.evict(lost)
+        return await super(Sge, self).requeue(hostnames)
+
     async def drain(self, hostnames: Collection[Hostname], *, reason: str) -> Results:
         """A node that is ours already keeps its first reason.
 

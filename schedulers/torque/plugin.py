@@ -125,6 +125,13 @@ class Torque(Scheduler):
         after = by_hostname(await self.server.nodes(needed=hostnames)) if there else before
         return {name: _left(after.get(name), said) if name in there else _ABSENT for name in hostnames}
 
+    async def requeue(self, hostnames: Collection[Hostname]) -> Results:
+        """By force, as pbs_server waits for a dead mom's word for ever. Jobs on a node that is up are left alone."""
+        rows = by_hostname(await self.server.nodes(needed=hostnames)) if hostnames else {}
+        if jobs := sorted({job for name in hostnames if name in rows and "down" in rows[name].states for job in rows[name].jobs}):
+            await self.server.requeue(jobs)
+        return await super(Torque, self).requeue(hostnames)
+
     async def drain(self, hostnames: Collection[Hostname], *, reason: str) -> Results:
         """A node that is ours already keeps its first reason."""
         if not hostnames:

@@ -1,11 +1,12 @@
 """Broken nodes are replaced on two witnesses' word, and never all of them; nodes that never come up are ended."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from structlog.testing import capture_logs
 
-from daemons.model import Instance, InstanceId, JobDemand, JobId, NodeState, Shape, State
+from daemons.model import Hostname, Instance, InstanceId, JobDemand, JobId, NodeState, Shape, State
+from schedulers.base import Results
 from tests.fakes import BATCH, FakeGroups, hostname, instance_id
 from tests.nodewatcher.cluster import OPTIONS, Cluster
 
@@ -52,15 +53,52 @@ async def test_ec2_is_asked_about_nodes_that_are_down_and_about_no_other() -> No
     assert two.checks.calls["impaired"] == 1
 
 
-async def test_a_node_with_jobs_is_not_ended_however_down_it_is() -> None:
+async def test_the_jobs_of_a_lost_node_wait_again_before_it_is_ended_and_another_takes_its_place() -> None:
     two = cluster(1, 2)
+    two.scheduler.work(hostname(1), "5")
+    two.scheduler.falls(hostname(1), NodeState.DOWN)
+    await two.passes()
+    await two.watches(2 * DOWN_FOR_S)
+    assert two.groups.ended == [], "it may run on without the scheduler's daemon"
+    assert two.sentence(1) == "down, and the scheduler has not given up job 5"
+    two.tells(1, gone=True)
+    await two.passes(after_s=10)
+    assert two.groups.ended == [instance_id(1)]
+    assert two.row(1).drain_reason == "unhealthy: down, its agent is gone, with job 5"
+    assert [job.jobs for job in two.scheduler.waiting] == [(JobId("5"),)]
+    assert two.groups.groups[BATCH.name].desired == 2
+
+
+async def test_a_node_with_jobs_that_the_scheduler_does_not_let_go_of_is_not_ended_however_down_it_is() -> None:
+    two = cluster(1, 2)
+    two.scheduler.holds_on = True
     two.scheduler.work(hostname(1), "5")
     two.scheduler.falls(hostname(1), NodeState.DOWN)
     two.checks.bad.add(instance_id(1))
     await two.passes()
     await two.watches(2 * DOWN_FOR_S)
-    assert two.groups.ended == []
-    assert two.sentence(1) == "down, and the scheduler has not given up job 5"
+    assert (two.groups.ended, two.state(1)) == ([], State.DRAINING)
+    two.scheduler.holds_on = False
+    await two.passes(after_s=10)
+    assert two.groups.ended == [instance_id(1)]
+
+
+async def test_a_node_that_is_up_again_at_the_last_moment_keeps_its_jobs() -> None:
+    two = cluster(1, 2)
+    two.scheduler.work(hostname(1), "5")
+    two.scheduler.falls(hostname(1), NodeState.DOWN)
+    two.checks.bad.add(instance_id(1))
+    drain = two.scheduler.drain
+
+    async def drain_and_come_back(hostnames: Collection[Hostname], *, reason: str) -> Results:
+        known = two.scheduler.known
+        known[hostname(1)] = replace(known[hostname(1)], states=known[hostname(1)].states - {NodeState.DOWN})
+        return await drain(hostnames, reason=reason)
+
+    two.scheduler.drain = drain_and_come_back  # type: ignore[method-assign]
+    await two.passes()
+    assert (two.groups.ended, two.state(1)) == ([], State.REGISTERED)
+    assert two.scheduler.known[hostname(1)].jobs == {"5"}
 
 
 async def test_a_silent_node_and_one_that_an_administrator_drained_are_not_ours_to_end() -> None:

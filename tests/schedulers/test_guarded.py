@@ -6,8 +6,9 @@ from daemons.errors import LeaseLost
 from daemons.ha.leadership import Term
 from daemons.ha.lease import Lease
 from daemons.ha.look import looking
+from schedulers.base import Scheduler
 from schedulers.commands import LocalCommands
-from schedulers.guarded import guard_scheduler
+from schedulers.guarded import _Guarded, guard_scheduler
 from tests.fakes import BATCH, FakeScheduler, hostname
 
 
@@ -27,6 +28,7 @@ async def test_the_holder_changes_nodes_and_a_former_holder_only_looks() -> None
     for change in (
         scheduler.register([]),
         scheduler.deregister([hostname(1)]),
+        scheduler.requeue([hostname(1)]),
         scheduler.drain([hostname(1)], reason="idle"),
         scheduler.resume([hostname(1)]),
         scheduler.advertise([BATCH]),
@@ -37,7 +39,13 @@ async def test_the_holder_changes_nodes_and_a_former_holder_only_looks() -> None
     assert await scheduler.jobs_on([hostname(1)]) == {hostname(1): frozenset()}
     assert await scheduler.demand() == ()
     assert plugin.calls["drain"] == 1
-    assert not plugin.calls.keys() & {"register", "deregister", "resume", "advertise"}
+    assert not plugin.calls.keys() & {"register", "deregister", "requeue", "resume", "advertise"}
+
+
+def test_every_method_of_a_scheduler_is_handed_through() -> None:
+    """One that has a default would otherwise be the default's."""
+    methods = {name for name, value in vars(Scheduler).items() if callable(value) and not name.startswith("_")}
+    assert {"requeue", "drain", "close"} <= methods <= vars(_Guarded).keys()
 
 
 def test_what_the_plugin_is_shows_through() -> None:

@@ -26,7 +26,7 @@ def test_recorded_hosts() -> None:
     hosts = recorded("32_queue_states_uoE.qstat_f_r.xml")
     assert not hosts["head"].has_slots
     assert hosts["ghost1"].states == {NodeState.AWAITED}
-    assert hosts["node1"].states == {NodeState.SILENT, NodeState.BUSY}
+    assert hosts["node1"].states == {NodeState.DOWN, NodeState.BUSY}
     assert hosts["node2"].states == {NodeState.DRAIN, NodeState.BUSY, NodeState.RESERVED}
     assert hosts["node2"].reason == "load alarm, taken out of its queue, where jobs still run"
     assert hosts["node3"].jobs == {"95", "96", "98.1", "98.3"}
@@ -37,7 +37,7 @@ def test_recorded_alarms_errors_and_deletions() -> None:
     assert hosts["node2"].states == {NodeState.BUSY, NodeState.DRAIN, NodeState.RESERVED}
     assert recorded("35_Eqw_E.qstat_f.xml")["node3"].states == {NodeState.DOWN}
     dead = recorded("33_dr.qstat_f.xml")["node1"]
-    assert dead.states == {NodeState.SILENT, NodeState.BUSY, NodeState.DRAIN}
+    assert dead.states == {NodeState.DOWN, NodeState.BUSY, NodeState.DRAIN}
     assert "94" in dead.jobs
 
 
@@ -79,8 +79,8 @@ def test_what_the_letters_mean(letters: str, states: set[NodeState]) -> None:
     assert host(instance("all.q@n1", state=letters)).states == states
 
 
-def test_a_host_whose_daemon_once_reported_is_silent_not_awaited() -> None:
-    assert host(instance("all.q@n1", state="u", inside=REPORTED)).states == {NodeState.SILENT}
+def test_a_host_whose_daemon_once_reported_is_down_not_awaited() -> None:
+    assert host(instance("all.q@n1", state="u", inside=REPORTED)).states == {NodeState.DOWN}
 
 
 def test_reserved_slots_are_no_idle_host() -> None:

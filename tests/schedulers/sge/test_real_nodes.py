@@ -195,22 +195,29 @@ async def test_an_address_and_a_name_are_used_again(sge_bench: Bench) -> None:
     await sge_bench.runs(job)
 
 
-async def test_a_lost_machine_leaves_its_node_silent_never_idle(sge_bench: Bench) -> None:
+async def test_a_lost_machine_leaves_its_node_down_never_idle_and_its_jobs_can_be_had_back(sge_bench: Bench) -> None:
     """A qmaster that starts anew believes in no daemon before it has reported; else it would take one minute to give up."""
-    instance = sge_bench.launch(1)
-    (hostname,) = await sge_bench.join(instance)
-    job = sge_bench.cluster.submit()
+    lost, other = sge_bench.launch(1), sge_bench.launch(2)
+    hostname, beside = await sge_bench.join(lost, other)
+    job, healthy = (sge_bench.cluster.submit("-l", f"hostname={name}") for name in (hostname, beside))
     await sge_bench.runs(job, states="r")
-    sge_bench.cluster.kill(instance.instance_id)
+    await sge_bench.runs(healthy, states="r")
+    sge_bench.cluster.kill(lost.instance_id)
     sge_bench.cluster.stop_controller()
     sge_bench.cluster.start_controller()
 
-    async def silent() -> bool:
-        return NodeState.SILENT in (await sge_bench.node(hostname)).states
+    async def down() -> bool:
+        nodes = {node.hostname: node.states for node in await sge_bench.sge.nodes()}
+        return NodeState.DOWN in nodes[hostname] and NodeState.DOWN not in nodes[beside]
 
-    await until(silent, what="the node is seen as gone")
+    await until(down, what="the node is seen as gone, and its neighbour as there", deadline_s=120.0)
     node = await sge_bench.node(hostname)
     assert (node.jobs, node.is_idle, node.is_awaited) == (frozenset({job}), False, False)
+    await sge_bench.sge.drain([hostname], reason="unhealthy")
+    results = await sge_bench.sge.requeue([hostname, beside])
+    assert (results[hostname].outcome, results[beside].outcome) == (Outcome.DONE, Outcome.BUSY)
+    assert {name for one in await sge_bench.sge.demand() for name in one.jobs} == {job}
+    assert (await sge_bench.node(beside)).jobs == {healthy}
 
 
 async def test_a_cycle_without_change_costs_the_same_for_few_nodes_and_many(sge_bench: Bench) -> None:

@@ -187,6 +187,17 @@ async def test_a_job_on_a_node_whose_mom_is_dead_is_requeued_before_the_node_goe
     assert bench.state(job) == "Q", "pbs_server alone would have ended it"
 
 
+async def test_jobs_of_a_lost_node_wait_again_and_those_of_one_that_is_up_are_left_alone(bench: Bench) -> None:
+    lost, other = await bench.joins(1, 2)
+    jobs = [bench.fake.submit("-l", f"nodes={name}:ppn=4") for name in (lost, other)]
+    assert [bench.state(job) for job in jobs] == ["R", "R"]
+    await bench.torque.drain([lost], reason="unhealthy")
+    bench.fake.kill(lost)
+    results = await bench.torque.requeue([lost, other])
+    assert [bench.state(job) for job in jobs] == ["Q", "R"]
+    assert {name: result.outcome for name, result in results.items()} == {lost: Outcome.DONE, other: Outcome.BUSY}
+
+
 async def test_deletions_sleep_side_by_side(tmp_path: Path) -> None:
     fake = FakeTorque(directory=tmp_path / "torque", delete_s=1.0)
     fake.start()
