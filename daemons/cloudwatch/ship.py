@@ -43,10 +43,12 @@ class Shipper:
     jitter: Callable[[], float] = random.random
     sent: int = 0
     refused: int = 0  # by AWS, for their time, or too old to be tried
-    _lines: deque[Line] = field(default_factory=deque, init=False)
+    _fresh: list[Line] = field(default_factory=list, init=False)  # offered since somebody took them over
+    _lines: deque[Line] = field(default_factory=deque, init=False)  # taken over, and older than those
+    _count: int = field(default=0, init=False)  # of both
     _size: int = field(default=0, init=False)
     _cut: int = field(default=0, init=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)  # never held for long: who logs takes it
     _popping: threading.Lock = field(default_factory=threading.Lock, init=False)  # one at a time takes lines away
     _loop: asyncio.AbstractEventLoop | None = field(default=None, init=False)
     _full: asyncio.Event = field(default_factory=asyncio.Event, init=False)
@@ -59,13 +61,15 @@ class Shipper:
 
     def offer(self, text: str) -> None:
         line = fitted(Line(self.clock_ms(), text), self.limits)
+        size = size_of(line, self.limits)
         with self._lock:
             if self._size > self.burst_bytes:
                 self._cut += 1
                 return
-            self._lines.append(line)
-            self._size += size_of(line, self.limits)
-            is_full = self._size >= self.limits.size_bytes or len(self._lines) >= self.limits.events
+            self._fresh.append(line)
+            self._count += 1
+            self._size += size
+            is_full = self._size >= self.limits.size_bytes or self._count >= self.limits.events
             is_pressed = self._size > self.memory_bytes
         for event, happened in ((self._full, is_full), (self._pressed, is_pressed)):
             if happened and self._loop is not None:
@@ -109,7 +113,7 @@ class Shipper:
         await asyncio.gather(*waits, return_exceptions=True)
 
     def _has_lines(self) -> bool:
-        return bool(self._lines) or not self.spool.is_empty
+        return self._count > 0 or not self.spool.is_empty
 
     async def _send_one(self) -> bool:
         """One batch, the oldest: from the spool, if anything is there. False if AWS was not to be had."""
@@ -154,16 +158,19 @@ class Shipper:
         """The oldest lines, as many as go into one call. They are measured while others may offer more."""
         with self._popping:
             with self._lock:
-                lines = list(itertools.islice(self._lines, self.limits.events))
-            batch = lines[: take(lines, self.limits)]
+                fresh, self._fresh = self._fresh, []
+            self._lines.extend(fresh)
+            first = list(itertools.islice(self._lines, self.limits.events))
+            batch = first[: take(first, self.limits)]
             size = sum(size_of(line, self.limits) for line in batch)
+            for _ in batch:
+                self._lines.popleft()
             with self._lock:
-                for _ in batch:
-                    self._lines.popleft()
+                self._count -= len(batch)
                 self._size -= size
         return batch
 
     def _relieve(self, *, down_to_bytes: int) -> None:
         """Lines beyond what memory may hold go to the spool, the oldest first."""
-        while self._lines and self._size > down_to_bytes:
+        while self._count and self._size > down_to_bytes:
             self.spool.put(self._pop())
