@@ -111,7 +111,8 @@ def service_lines(config: Config, units: Mapping[str, Unit], *, now: float) -> t
     lines = [service_line("sqswatcher", units.get("sqswatcher"), looked_s=None, late_s=0.0, keeps_record=False)]
     for service, (directory, interval_s) in watched.items():
         age_s = _age_s(directory / MEMORY, now)
-        lines.append(service_line(service, units.get(service), looked_s=age_s, late_s=late_after_s(interval_s)))
+        late_s, one_of_two = late_after_s(interval_s), config.ha.enabled
+        lines.append(service_line(service, units.get(service), looked_s=age_s, late_s=late_s, one_of_two=one_of_two))
     return tuple(lines)
 
 

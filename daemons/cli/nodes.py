@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from daemons.cli.common import ConfigOption, JsonOption, NothingKnown, print_rows, read_config
+from daemons.cli.common import ConfigOption, JsonOption, NothingKnown, print_rows, printable, read_config
 from daemons.record import read_last
 from nodewatcher.explain import NodeLine, node_lines
 from nodewatcher.judge import clock
@@ -58,7 +58,7 @@ def _table(directory: Path) -> Table:
     record = _read(directory)
     table = Table(*COLUMNS, box=None, pad_edge=False, title=f"nodes at {clock(record.seen.now)}", title_justify="left")
     for line in node_lines(record):
-        table.add_row(*(escape(str(cell)) for cell in _cells(line)))
+        table.add_row(*(escape(printable(str(cell))) for cell in _cells(line)))
     return table
 
 

@@ -13,6 +13,7 @@ from nodewatcher.judge import Action as NodeAction
 from nodewatcher.record import Record as NodeRecord
 from nodewatcher.record import Sentence, gist
 
+STANDBY = "standby"  # begins what a service says of itself while the other head acts
 _LATE_LOOKS, _LATE_S = 6, 120.0  # a service whose last look is older, whichever is more, is late
 _OLD_MESSAGE_S = 300.0
 DEEDS = 8
@@ -117,10 +118,20 @@ def late_after_s(interval_s: float) -> float:
 
 
 def service_line(
-    service: str, unit: Unit | None, *, looked_s: float | None, late_s: float, keeps_record: bool = True
+    service: str,
+    unit: Unit | None,
+    *,
+    looked_s: float | None,
+    late_s: float,
+    keeps_record: bool = True,
+    one_of_two: bool = False,
 ) -> ServiceLine:
-    """By systemd's word where it runs the service, and by the age of its record."""
-    is_late = looked_s is not None and looked_s > late_s
+    """By systemd's word where it runs the service, and by the age of its record. One of two heads stands by and does not look."""
+    stands_by = unit is not None and unit.status.startswith(STANDBY)
+    is_late = looked_s is not None and looked_s > late_s and not stands_by
+    if unit is None and one_of_two and (is_late or looked_s is None):
+        state = "not known: late, or the other head's: headnode ha says"
+        return ServiceLine(service=service, is_alive=None, state=state, looked_s=looked_s)
     if unit is not None:
         is_alive: bool | None = unit.active in ("active", "reloading", "refreshing") and not is_late
         state = f"{unit.active} ({unit.sub})" if unit.sub else unit.active

@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from daemons.cli import app
 from daemons.cli.common import NothingKnown
+from daemons.cli.overview import Unit
 from daemons.cli.units import fetch_units, parse_units
 from daemons.model import BlockedBy, FleetName, Instance, JobDemand, JobId, NodeState, Shape, State
 from tests.fakes import BATCH, FakeGroups, FakeRows, FakeScheduler, hostname, instance_id
@@ -289,3 +290,20 @@ async def test_the_waiting_work_can_be_asked_for_by_fate_partition_and_job(head:
     assert "1: " not in shown.output.splitlines()[-1]
     assert shown.output.splitlines()[-1] == "4 jobs wait, as of 12:00:10 UTC"
     assert "no such job waits" in (await head.run("jobs", "--job", "77")).output
+
+
+async def test_of_two_heads_the_one_that_stands_by_is_not_late(head: Head, monkeypatch: pytest.MonkeyPatch) -> None:
+    await head.look()
+    for memory in (head.jobs.directory / "memory.json", head.nodes.directory / "memory.json"):
+        os.utime(memory, (memory.stat().st_atime, memory.stat().st_mtime - 90_000))
+    config = head.directory / "headnode.toml"
+    config.write_text(config.read_text() + "[ha]\nenabled = true\n")
+    page = await head.told("status")
+    assert [one["is_alive"] for one in page["services"]] == [None, None, None], "without systemd nobody here can say"
+    says = {"jobwatcher": "standby: head-b holds the lease, fence 7", "nodewatcher": "12 cycles, the last one went well"}
+    units = {name: Unit(active="active", sub="running", status=status) for name, status in says.items()}
+    monkeypatch.setattr("daemons.cli.status.fetch_units", lambda services: units)
+    page = await head.told("status", code=1)
+    (problem,) = page["problems"]
+    assert problem.startswith("nodewatcher is not well: active (running); its last look was 9")
+    assert {one["service"]: one["is_alive"] for one in page["services"]}["jobwatcher"] is True
