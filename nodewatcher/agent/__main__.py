@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import importlib.util
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -13,7 +14,6 @@ from daemons.errors import ConfigError
 from daemons.logs import configure_logs
 from daemons.loop import stop_on_signals
 from nodewatcher.agent.config import DEFAULT_PATH, AgentConfig, load_agent_config
-from nodewatcher.agent.service import Agent
 
 log = structlog.get_logger()
 
@@ -29,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         config = load_agent_config(arguments.config)
+        _check_installation()
         if arguments.check:
             return 0
         configure_logs(level=config.log_level, daemon="headnode-agent", cluster=config.cluster)
@@ -40,7 +41,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _check_installation() -> None:
+    """What `pip install headnode` leaves out, because head nodes do without it. Raises ConfigError."""
+    if importlib.util.find_spec("psutil") is None:
+        raise ConfigError(
+            "psutil is not installed",
+            hint="pip install 'headnode[agent]'",
+            problems=("psutil: the agent cannot look at its host",),
+        )
+
+
 async def _serve(config: AgentConfig, path: Path) -> None:
+    from nodewatcher.agent.service import Agent  # noqa: PLC0415  what an extra brings: see _check_installation
+
     stop = stop_on_signals()
     await Agent(config, path).run(stop)
     log.info("agent.stopped")

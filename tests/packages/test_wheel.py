@@ -171,9 +171,14 @@ def test_the_small_scheduler_keeps_a_job(site: Site) -> None:
 
 
 def test_what_an_extra_brings_is_named_where_it_is_missing(site: Site) -> None:
-    ran = site.run("headnode", "demo", "--scheduler", "local")
-    assert ran.returncode == 2
-    assert "headnode[sandbox]" in ran.stderr
+    for argv, extra in (
+        (("headnode", "demo", "--scheduler", "local"), "headnode[sandbox]"),
+        (("headnode-agent", "--config", str(ROOT / "systemd/agent.toml.example")), "headnode[agent]"),
+    ):
+        ran = site.run(*argv)
+        assert ran.returncode == 2
+        assert extra in ran.stderr
+        assert "Traceback" not in ran.stderr
 
 
 def test_with_its_extras_a_whole_cluster_runs(built: Built, tmp_path: Path) -> None:
