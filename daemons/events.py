@@ -387,6 +387,13 @@ EVENTS: tuple[LogEvent, ...] = (
     ),
     _event("info", "node.resumed", "instance_id hostname because", "A drain of ours was taken back: there is work for the node."),
     _event("info", "node.ended", "instance_id hostname fleet because", "Auto Scaling was asked to end this instance."),
+    _event(
+        "warning",
+        "node.jobs_requeued",
+        "hostname jobs outcome",
+        "A node was lost, as a second witness confirmed, and the scheduler was told to have its jobs wait again.",
+        "If `outcome` is not done: requeue or cancel those jobs by hand, or they wait for a node that does not come back.",
+    ),
     _event("info", "node.not_ended", "instance_id because", "A drained node was not ended yet. The next look decides anew."),
     _event(
         "warning",
