@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -79,7 +80,7 @@ async def _examine(config: Config, file: Path, looks: Sequence[Look], *, quiet: 
 
 
 def _print(told: Sequence[Told], *, show_all: bool) -> None:
-    """By area; what is well is counted."""
+    """By area, and how many there are of each kind; what is well is counted."""
     console = Console(highlight=False, soft_wrap=True)
     for area in dict.fromkeys(one.area for one in told):
         mine = [one.finding for one in told if one.area == area]
@@ -93,3 +94,7 @@ def _print(told: Sequence[Told], *, show_all: bool) -> None:
             console.print(f"  [{style}]{finding.severity}[/{style}] {words}")
             if finding.remedy:
                 console.print(f"      remedy: {escape(finding.remedy)}")
+    counts = Counter(one.finding.severity for one in told)
+    worse = [severity for severity in reversed(Severity) if severity is not Severity.OK and counts[severity]]
+    tally = [f"{counts[severity]} {severity}{'s' * (counts[severity] != 1)}" for severity in worse]
+    console.print(", ".join(tally) or "all is as it should be")

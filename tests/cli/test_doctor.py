@@ -43,6 +43,7 @@ def test_an_error_is_exit_code_1_and_the_remedy_is_told(ground: Ground) -> None:
     assert "group-protection (hpc-batch): new instances are not protected" in told
     assert "remedy: aws autoscaling update-auto-scaling-group --auto-scaling-group-name hpc-batch" in told
     assert "group-bounds" not in told, "what is well is only counted"
+    assert told.splitlines()[-1] == "1 error"
     assert "group-bounds" in run(ground, "--only", "groups", "--all", code=1)
 
 

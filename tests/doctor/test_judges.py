@@ -10,6 +10,7 @@ import pytest
 from daemons.aws.permissions import Grant, Scope
 from daemons.doctor.findings import Finding, Severity, judged, worst
 from daemons.doctor.judges import groups, schedulers
+from daemons.doctor.judges.host import PathFacts, Who, check_directory
 from daemons.doctor.judges.permissions import Verdict, check_permission, is_denial, permission_id, role_name
 from daemons.doctor.judges.policy import admits, parse_policy, strangers
 from daemons.doctor.judges.zone import parse_search
@@ -61,6 +62,7 @@ def test_the_worst_finding_decides() -> None:
         ({"weights": frozenset({"c5.xlarge counts 4"})}, "group-weights"),
         ({"instance_types": ("c5.xlarge", "m5.xlarge")}, "group-instance-type"),
         ({"warm_pool": True, "spot": True}, "group-warm-pool"),
+        ({"lifetime_s": 86_400}, "group-lifetime"),
         ({"zones": ("a", "b"), "suspended": frozenset()}, "group-az-rebalance"),
         ({"suspended": frozenset({"AZRebalance", "ReplaceUnhealthy"})}, "group-processes"),
         ({"notices": {TOPIC: frozenset({"autoscaling:EC2_INSTANCE_LAUNCH"})}}, "group-notifications"),
@@ -121,16 +123,20 @@ def test_what_is_no_policy_is_not_taken_for_one(text: str) -> None:
 
 
 def test_iam_is_believed() -> None:
-    grant = Grant(scope=Scope.TABLE, actions=("dynamodb:PutItem", "dynamodb:Scan"), resources=("arn",), conditions={})
-    answer = {
-        "EvaluationResults": [
-            {"EvalActionName": "dynamodb:PutItem", "EvalDecision": "implicitDeny"},
-            {"EvalActionName": "dynamodb:Scan", "EvalDecision": "allowed"},
-        ]
-    }
-    put, scan = map(check_permission, parse_simulation(answer, grant))
+    grant = Grant(scope=Scope.TABLE, actions=("dynamodb:PutItem", "dynamodb:Scan"), resources=("arn", "other"), conditions={})
+    results = [
+        {"EvalActionName": "dynamodb:PutItem", "EvalDecision": "implicitDeny"},
+        {"EvalActionName": "dynamodb:Scan", "EvalDecision": "allowed"},
+        {
+            "EvalActionName": "dynamodb:Query",
+            "EvalDecision": "allowed",
+            "ResourceSpecificResults": [{"EvalResourceDecision": "allowed"}, {"EvalResourceDecision": "explicitDeny"}],
+        },
+    ]
+    put, scan, query = map(check_permission, parse_simulation(results, grant))
     assert (put.id, put.severity, scan.severity) == ("permission-dynamodb-put-item", Severity.ERROR, Severity.OK)
-    assert "dynamodb:PutItem on arn" in put.remedy
+    assert query.severity is Severity.ERROR, "on one of its resources"
+    assert "dynamodb:PutItem on arn, other" in put.remedy
 
 
 def test_what_cannot_be_tried_is_a_note() -> None:
@@ -145,6 +151,16 @@ def test_names_of_permissions_and_roles() -> None:
     assert role_name("arn:aws:iam::123456789012:user/ops") == ""
     assert all(map(is_denial, ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError")))
     assert not any(map(is_denial, ("ValidationError", "DryRunOperation", "")))
+
+
+def test_a_directory_that_we_may_not_look_into_is_not_said_to_be_missing() -> None:
+    who = Who(name="headnode", uid=900, gids=frozenset({900}))
+    finding = check_directory(PathFacts(path="/var/lib/headnode/jobwatcher", hidden=True), who, setting="jobwatcher.state_dir")
+    assert finding.severity is Severity.NOTE
+    theirs = PathFacts(path="/var/lib/headnode/jobwatcher", mode=0o40750, uid=900, gid=900)
+    assert check_directory(theirs, who, setting="").severity is Severity.OK
+    assert check_directory(replace(theirs, uid=0, gid=0), who, setting="").severity is Severity.ERROR
+    assert check_directory(replace(theirs, uid=0, mode=0o40770), who, setting="").severity is Severity.OK
 
 
 def test_the_last_line_of_resolv_conf_counts() -> None:

@@ -81,6 +81,11 @@ def _filter(ground: Ground) -> None:
     )
 
 
+def _refused_for_its_clock(ground: Ground) -> None:
+    ground.aws.faults.fail("sts", error=AwsError("SignatureDoesNotMatch", "Signature expired: is now earlier than", status=403))
+    ground.ahead_s = -3600.0
+
+
 def _verify(ground: Ground, topic: str) -> None:
     ground.reconfigure(sqswatcher=replace(ground.config.sqswatcher, verify_sns=True, topics=(topic,)))
 
@@ -169,6 +174,15 @@ PLANTED = (
         area="aws",
         spoil=lambda ground: vars(ground).update(ahead_s=-3600.0),
         check="aws-clock",
+        remedy="chronyc makestep",
+        error=True,
+    ),
+    Planted(
+        what="a clock that is so far off that AWS refuses everything",
+        area="aws",
+        spoil=_refused_for_its_clock,
+        check="aws-clock",
+        besides=frozenset({"aws-credentials"}),
         remedy="chronyc makestep",
         error=True,
     ),
@@ -420,6 +434,13 @@ PLANTED = (
         spoil=lambda ground: ground.group(HealthCheckType="ELB"),
         check="group-health-check",
         remedy="--health-check-type EC2",
+    ),
+    Planted(
+        what="Spot instances that Auto Scaling ends early",
+        area="groups",
+        spoil=lambda ground: ground.group(CapacityRebalance=True),
+        check="group-capacity-rebalance",
+        remedy="--no-capacity-rebalance",
     ),
     Planted(
         what="a fleet that needs a launch template",

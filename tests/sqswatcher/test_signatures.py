@@ -1,10 +1,14 @@
 """SNS's signatures, made with a key of our own: what is signed is read, and nothing that somebody has touched."""
 
 import base64
+import contextlib
 import json
-from collections.abc import Callable
+import socket
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +24,15 @@ from daemons.model import State
 from schedulers.plugins import load_settings
 from sqswatcher.checking import Check
 from sqswatcher.envelope import render_signed
-from sqswatcher.signatures import AGAIN_AFTER_S, MOST_MISSING, CertificateUnavailable, Signatures, certificate_host
+from sqswatcher.signatures import (
+    AGAIN_AFTER_S,
+    LONGEST_CERTIFICATE,
+    MOST_MISSING,
+    CertificateUnavailable,
+    Signatures,
+    certificate_host,
+    fetch_certificate,
+)
 from tests.fakes import FakeGroups, instance_id
 from tests.sqswatcher.cluster import Cluster, compute_ready, hook, notification, spot_interruption
 
@@ -288,3 +300,56 @@ def toml() -> Callable[[str], str]:
         )
 
     return make
+
+
+class _Web(BaseHTTPRequestHandler):
+    """What may be found at an address: a certificate, a way to another address, too much, nothing."""
+
+    def do_GET(self) -> None:
+        match self.path:
+            case "/certificate.pem":
+                self._say(200, b"a certificate")
+            case "/large.pem":
+                self._say(200, b"x" * (2 * LONGEST_CERTIFICATE))
+            case "/moved.pem":
+                self.send_response(302)
+                self.send_header("Location", "/certificate.pem")
+                self.end_headers()
+            case _:
+                self._say(404, b"nothing")
+
+    def _say(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        with contextlib.suppress(OSError):  # whoever asked has heard enough
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def web() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Web)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+async def test_a_certificate_is_fetched_from_where_it_is_said_to_be_and_from_nowhere_else(web: str) -> None:
+    assert await fetch_certificate(f"{web}/certificate.pem") == b"a certificate"
+    assert len(await fetch_certificate(f"{web}/large.pem")) == LONGEST_CERTIFICATE
+    for path in ("/moved.pem", "/nothing.pem"):
+        with pytest.raises(CertificateUnavailable):
+            await fetch_certificate(web + path)
+
+
+async def test_a_host_that_does_not_answer_is_no_certificate() -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # taken, and nobody listens
+        with pytest.raises(CertificateUnavailable):
+            await fetch_certificate(f"https://127.0.0.1:{held.getsockname()[1]}/certificate.pem")

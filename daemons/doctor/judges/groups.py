@@ -37,6 +37,8 @@ class GroupFacts:
     weights: frozenset[str] = frozenset()  # of a mixed group's types, other than 1
     spot: bool | None = None
     warm_pool: bool = False
+    lifetime_s: int = 0  # after which Auto Scaling replaces an instance; 0: never
+    rebalances_capacity: bool = False  # replaces Spot instances that EC2 recommends to leave
     notices: Mapping[str, frozenset[str]]  # by topic's ARN
     hooks: tuple[HookFacts, ...] = ()
 
@@ -64,6 +66,8 @@ def check_group(fleet: FleetSpec, group: GroupFacts) -> Iterator[Finding]:
     yield check_weights(group)
     yield check_purchase(fleet, group)
     yield check_warm_pool(group)
+    yield check_lifetime(group)
+    yield check_capacity_rebalance(group)
     yield check_notices(group)
 
 
@@ -186,6 +190,31 @@ def check_warm_pool(group: GroupFacts) -> Finding:
         otherwise=Severity.WARNING,
         remedy=f"aws autoscaling delete-warm-pool --auto-scaling-group-name {group.name}: warm pools go with neither Spot nor"
         " mixed instances",
+    )
+
+
+def check_lifetime(group: GroupFacts) -> Finding:
+    return judged(
+        "group-lifetime",
+        group.name,
+        f"instances are replaced after {group.lifetime_s} s, jobs or not"
+        if group.lifetime_s
+        else "instances may get as old as they like",
+        holds=group.lifetime_s == 0,
+        remedy=_update(group, "--max-instance-lifetime 0"),
+    )
+
+
+def check_capacity_rebalance(group: GroupFacts) -> Finding:
+    return judged(
+        "group-capacity-rebalance",
+        group.name,
+        "Auto Scaling ends Spot instances that may be interrupted, before they are"
+        if group.rebalances_capacity
+        else "it does not",
+        holds=not group.rebalances_capacity,
+        otherwise=Severity.WARNING,
+        remedy=_update(group, "--no-capacity-rebalance") + ": sqswatcher drains such nodes itself, and lets their jobs finish",
     )
 
 

@@ -21,9 +21,10 @@ class Who:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathFacts:
-    """A file or directory; `mode` is None where there is none."""
+    """A file or directory; `mode` is None where there is none, or where we may not look (`hidden`)."""
 
     path: str
+    hidden: bool = False
     mode: int | None = None
     uid: int = 0
     gid: int = 0
@@ -54,6 +55,9 @@ def check_config_file(file: PathFacts, who: Who) -> Finding:
 
 
 def check_directory(directory: PathFacts, who: Who, *, setting: str) -> Finding:
+    if directory.hidden:
+        found, remedy = "whoever asks may not look there", "sudo headnode doctor --only host"
+        return judged("state-dir", f"{setting} {directory.path}", found, holds=False, otherwise=Severity.NOTE, remedy=remedy)
     there = directory.mode is not None
     usable = there and stat.S_ISDIR(directory.mode or 0) and directory.admits(who, bits=7)
     return judged(

@@ -1,15 +1,17 @@
 """Who we are to AWS, and what time it has."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import botocore.session
+from botocore.exceptions import ClientError
 
 from daemons.aws.session import translated
-from daemons.doctor.findings import Finding, Severity
+from daemons.doctor.findings import Finding, judged
 from daemons.doctor.judges import account
 from daemons.doctor.scene import Scene
-from daemons.errors import AwsRefused, AwsUnavailable, InvalidValue
+from daemons.errors import AwsRefused, AwsUnavailable, HeadnodeError, InvalidValue
 
 
 async def fetch_caller(scene: Scene) -> account.Caller:
@@ -19,17 +21,16 @@ async def fetch_caller(scene: Scene) -> account.Caller:
     with translated("asking AWS who we are", "sts"):
         answer = await client.get_caller_identity()
     here = (asked_at + scene.clock()) / 2
-    return account.Caller(
-        account=answer["Account"], arn=answer["Arn"], ahead_s=here - _date(answer["ResponseMetadata"]["HTTPHeaders"])
-    )
+    return account.Caller(account=answer["Account"], arn=answer["Arn"], ahead_s=here - read_date(answer))
 
 
-def _date(headers: dict[str, str]) -> float:
-    """The Date in the middle of its second. Raises InvalidValue."""
+def read_date(answer: Mapping[str, Any]) -> float:
+    """The answer's Date, in the middle of its second. Raises InvalidValue."""
+    date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
     try:
-        return parsedate_to_datetime(headers["date"]).timestamp() + 0.5
-    except (KeyError, TypeError, ValueError) as err:
-        raise InvalidValue(f"AWS's answer has no date that can be read: {headers.get('date')!r:.80}") from err
+        return parsedate_to_datetime(date).timestamp() + 0.5
+    except (TypeError, ValueError) as err:
+        raise InvalidValue(f"AWS's answer has no date that can be read: {date!r:.80}") from err
 
 
 async def look_at_caller(scene: Scene) -> Sequence[Finding]:
@@ -39,13 +40,23 @@ async def look_at_caller(scene: Scene) -> Sequence[Finding]:
         remedy = (
             err.hint or "give the head node an instance profile, or correct its credentials; try `aws sts get-caller-identity`"
         )
-        looked_at = "sts GetCallerIdentity"
-        return [Finding(id="aws-credentials", severity=Severity.ERROR, looked_at=looked_at, found=str(err), remedy=remedy)]
+        refused = judged("aws-credentials", "sts GetCallerIdentity", str(err), holds=False, remedy=remedy)
+        return [refused, *_clock_by(err, now=scene.clock())]
     return [
         account.check_credentials(caller),
         account.check_account(caller, scene.config.queue),
-        account.check_clock(caller),
+        account.check_clock(caller.ahead_s),
     ]
+
+
+def _clock_by(err: HeadnodeError, *, now: float) -> Sequence[Finding]:
+    """A clock that is far off makes AWS refuse everything; even then its answer has a date."""
+    if not isinstance(err.__cause__, ClientError):
+        return ()
+    try:
+        return [account.check_clock(now - read_date(err.__cause__.response))]
+    except InvalidValue:
+        return ()
 
 
 async def look_at_addresses(scene: Scene) -> Sequence[Finding]:

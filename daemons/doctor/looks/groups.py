@@ -56,6 +56,8 @@ async def _group(scene: Scene, group: Any) -> judge.GroupFacts:
         ),
         spot=_bought(mixed["InstancesDistribution"]) if "InstancesDistribution" in mixed else spot,
         warm_pool="WarmPoolConfiguration" in group,
+        lifetime_s=group.get("MaxInstanceLifetime", 0),
+        rebalances_capacity=group.get("CapacityRebalance", False),
         notices=notices,
         hooks=hooks,
     )

@@ -28,6 +28,9 @@ def _files(scene: Scene) -> Iterator[Finding]:
     ]
     if (log := config.log.cloudwatch) is not None:
         places.append(("log.cloudwatch.spool_dir", log.spool_dir, "log.cloudwatch.spool_mib", log.spool_mib * len(SERVICES)))
+    if (log_file := config.log.file) is not None:
+        needs_mib = log_file.most_mib * (log_file.keep + 1) * len(SERVICES)
+        places.append(("log.file.directory", log_file.directory, "log.file.most_mib and log.file.keep", needs_mib))
     for setting, path, size, needs_mib in places:
         facts = fetch_path(Path(path))
         yield judge.check_directory(facts, who, setting=setting)
@@ -41,6 +44,8 @@ def fetch_path(path: Path) -> judge.PathFacts:
     """What is there; without a mode where nothing is, or where we may not look."""
     try:
         found, space = path.stat(), os.statvfs(path)
+    except PermissionError:
+        return judge.PathFacts(path=str(path), hidden=True)
     except OSError:
         return judge.PathFacts(path=str(path))
     free_mib = space.f_bavail * space.f_frsize >> 20

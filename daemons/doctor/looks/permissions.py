@@ -46,20 +46,36 @@ async def _ask_iam(scene: Scene, name: str, grant: Grant) -> list[Verdict]:
     ]
     found: list[Verdict] = []
     for actions in batches(grant.actions, ACTIONS_A_CALL):
-        with translated("asking IAM what the role may do", arn):
-            answer = await client.simulate_principal_policy(
-                PolicySourceArn=arn, ActionNames=actions, ResourceArns=list(grant.resources), ContextEntries=context
-            )
-        found += parse_simulation(answer, grant)
+        request: dict[str, Any] = {
+            "PolicySourceArn": arn,
+            "ActionNames": actions,
+            "ResourceArns": list(grant.resources),
+            "ContextEntries": context,
+        }
+        results: list[Any] = []
+        while True:
+            with translated("asking IAM what the role may do", arn):
+                page = await client.simulate_principal_policy(**request)
+            results += page["EvaluationResults"]
+            if not page.get("IsTruncated"):
+                break
+            request["Marker"] = page["Marker"]
+        found += parse_simulation(results, grant)
     return found
 
 
-def parse_simulation(answer: Mapping[str, Any], grant: Grant) -> list[Verdict]:
+def parse_simulation(results: Sequence[Any], grant: Grant) -> list[Verdict]:
     """IAM's answer, one verdict an action: an action that is refused on one of its resources is refused."""
-    refused = {one["EvalActionName"] for one in answer["EvaluationResults"] if one["EvalDecision"] != "allowed"}
-    asked = dict.fromkeys(one["EvalActionName"] for one in answer["EvaluationResults"])
+    asked = dict.fromkeys(one["EvalActionName"] for one in results)
+    refused = {one["EvalActionName"] for one in results if not _is_allowed(one)}
     where = ", ".join(grant.resources)
     return [Verdict(action=action, resource=where, allowed=action not in refused, how="IAM says so") for action in asked]
+
+
+def _is_allowed(result: Mapping[str, Any]) -> bool:
+    decisions = [result["EvalDecision"]]
+    decisions += [one["EvalResourceDecision"] for one in result.get("ResourceSpecificResults", [])]
+    return set(decisions) == {"allowed"}
 
 
 async def _try(scene: Scene, action: str, grant: Grant) -> Verdict:
