@@ -126,7 +126,8 @@ class Scheduler(ABC):
     async def requeue(self, hostnames: Collection[Hostname]) -> Results:
         """Have the jobs that occupy these nodes, which are down and drained, wait again; those whose owners forbade that fail.
 
-        DONE: nothing occupies the node any more. BUSY: something does still. Asked for nodes that are lost for good, before their
+        DONE: nothing occupies the node any more. BUSY: something does still, as on a node that is up after all, whose jobs are
+        left alone. Asked for nodes that are lost for good, before their
         instances end. This one is for schedulers that give up the jobs of a node by themselves when they call it down: it looks.
         """
         return {

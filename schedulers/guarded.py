@@ -62,6 +62,12 @@ class _Guarded(Scheduler):
     async def resume(self, hostnames: Collection[Hostname]) -> Results:
         return await self._term.act(lambda: self._scheduler.resume(hostnames))
 
+    async def set_aside(self, hostnames: Collection[Hostname], *, reason: str) -> Results:
+        return await self._term.act(lambda: self._scheduler.set_aside(hostnames, reason=reason))
+
+    async def give_back(self, hostnames: Collection[Hostname]) -> Results:
+        return await self._term.act(lambda: self._scheduler.give_back(hostnames))
+
     async def advertise(self, fleets: Sequence[FleetSpec]) -> None:
         await self._term.act(lambda: self._scheduler.advertise(fleets))
 

@@ -81,6 +81,7 @@ class MembershipContract:
         for answer in (
             await bench.plugin.register([]),
             await bench.plugin.deregister([]),
+            await bench.plugin.requeue([]),
             await bench.plugin.drain([], reason="idle"),
             await bench.plugin.resume([]),
             await bench.plugin.jobs_on([]),
@@ -98,6 +99,14 @@ class MembershipContract:
         assert result.outcome is Outcome.DONE
         assert set(await bench.known()) == set()
         await bench.becomes(job, JobState.WAITING if bench.can(Capability.REQUEUE) else JobState.ENDED)
+
+    async def test_the_jobs_of_a_node_that_is_up_are_not_taken_from_it(self, bench: Bench) -> None:
+        busy, idle = await bench.joins(1, 2)
+        job = await bench.submit(JobAsk(node=busy) if bench.can(Capability.NAMED_NODES) else JobAsk())
+        await bench.becomes(job, JobState.RUNNING)
+        results = await bench.plugin.requeue([busy, idle])
+        assert sorted(result.outcome for result in results.values()) == [Outcome.BUSY, Outcome.DONE]
+        assert await bench.state(job) is JobState.RUNNING
 
     async def test_a_known_name_at_another_address_is_replaced_unless_jobs_are_there(self, bench: Bench) -> None:
         (name,) = await bench.joins(1)

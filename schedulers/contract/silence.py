@@ -21,6 +21,7 @@ def call(bench: Bench, method: str) -> Awaitable[object]:
         "jobs_on": ([spec.hostname],),
         "register": ([spec],),
         "deregister": ([spec.hostname],),
+        "requeue": ([spec.hostname],),
         "resume": ([spec.hostname],),
         "give_back": ([spec.hostname],),
         "advertise": ([bench.fleet],),
@@ -55,7 +56,7 @@ async def heartbeat() -> AsyncIterator[list[float]]:
 
 
 class SilenceContract:
-    @pytest.mark.parametrize("method", [*METHODS, "set_aside", "give_back"])
+    @pytest.mark.parametrize("method", [*METHODS, "requeue", "set_aside", "give_back"])
     async def test_silence_is_an_error(self, bench: Bench, method: str) -> None:
         if getattr(type(bench.plugin), method) is getattr(Scheduler, method):
             pytest.skip("the plugin leaves this to the scheduler's own commands")
