@@ -1,9 +1,9 @@
 """Collects what `status`, `jobs` and `top` tell: the services' records, systemd's word, and with `live` everybody's own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from daemons.cli.overview import (
     Deed,
@@ -25,7 +25,7 @@ from daemons.cli.overview import (
 )
 from daemons.config import Config
 from daemons.errors import InvalidValue
-from daemons.record import MEMORY, read_last, read_tail
+from daemons.record import DECISIONS, LAST, MEMORY, read_last, read_tail
 from jobwatcher.record import Record as JobRecord
 from jobwatcher.record import state_directory as jobs_directory
 from nodewatcher.record import Record as NodeRecord
@@ -48,10 +48,40 @@ class Records:
     problems: tuple[str, ...] = ()
 
 
+class Files:
+    """What the services of one cluster write, read again only where it has changed."""
+
+    def __init__(self, config: Config) -> None:
+        self._jobs = jobs_directory(config.jobwatcher)
+        self._nodes = nodes_directory(config.nodewatcher)
+        self._kept: dict[Path, tuple[object, Any]] = {}
+
+    def records(self) -> Records:
+        jobs, one = self._fresh(self._jobs / LAST, lambda: _read(self._jobs, JobRecord))
+        nodes, other = self._fresh(self._nodes / LAST, lambda: _read(self._nodes, NodeRecord))
+        return Records(jobs=jobs, nodes=nodes, problems=(*one, *other))
+
+    def deeds(self) -> tuple[Deed, ...]:
+        """What was decided last."""
+        jobs = self._fresh(self._jobs / DECISIONS, lambda: tuple(job_deeds(read_tail(self._jobs, JobRecord, most=_HISTORY))))
+        nodes = self._fresh(self._nodes / DECISIONS, lambda: tuple(node_deeds(read_tail(self._nodes, NodeRecord, most=_HISTORY))))
+        return newest((*jobs, *nodes))
+
+    def _fresh(self, path: Path, read: Callable[[], T]) -> T:
+        try:
+            stat = path.stat()
+            sign: object = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+        except OSError:
+            sign = None
+        kept = self._kept.get(path)
+        if kept is None or sign is None or kept[0] != sign:
+            kept = self._kept[path] = (sign, read())
+        value: T = kept[1]
+        return value
+
+
 def read_records(config: Config) -> Records:
-    jobs, one = _read(jobs_directory(config.jobwatcher), JobRecord)
-    nodes, other = _read(nodes_directory(config.nodewatcher), NodeRecord)
-    return Records(jobs=jobs, nodes=nodes, problems=(*one, *other))
+    return Files(config).records()
 
 
 def _read(directory: Path, kind: type[T]) -> tuple[T | None, tuple[str, ...]]:
@@ -64,6 +94,7 @@ def _read(directory: Path, kind: type[T]) -> tuple[T | None, tuple[str, ...]]:
 def compose(
     config: Config,
     records: Records,
+    deeds: Sequence[Deed],
     units: Mapping[str, Unit],
     *,
     now: float,
@@ -73,10 +104,6 @@ def compose(
     """One page of all that. `queue` is what the queue says, where it was asked; `more` are problems met on the way."""
     look = look_of(records.jobs, records.nodes)
     services = service_lines(config, units, now=now)
-    deeds = (
-        *job_deeds(read_tail(jobs_directory(config.jobwatcher), JobRecord, most=_HISTORY)),
-        *_node_history(nodes_directory(config.nodewatcher)),
-    )
     problems = (
         *service_problems(services),
         *records.problems,
@@ -92,14 +119,9 @@ def compose(
         services=services,
         fleets=fleet_lines(look, records.jobs) if look is not None else (),
         waiting=wait_lines(records.jobs.outcome.answers) if records.jobs is not None else (),
-        deeds=newest(deeds),
+        deeds=tuple(deeds),
         queue=queue,
     )
-
-
-def _node_history(directory: Path) -> tuple[Deed, ...]:
-    records = read_tail(directory, NodeRecord, most=_HISTORY)
-    return tuple(node_deeds(records, begins=len(records) < _HISTORY))
 
 
 def service_lines(config: Config, units: Mapping[str, Unit], *, now: float) -> tuple[ServiceLine, ...]:

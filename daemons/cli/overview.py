@@ -244,13 +244,13 @@ def job_deeds(records: Iterable[JobRecord]) -> Iterator[Deed]:
                 )
 
 
-def node_deeds(records: Sequence[NodeRecord], *, begins: bool) -> Iterator[Deed]:
-    """What became news from one record to the next. `begins`: the first of them is the first there is, and so news itself."""
+def node_deeds(records: Iterable[NodeRecord]) -> Iterator[Deed]:
+    """What became news from one record to the next. The first is what others are compared with: how old it is nobody knows."""
     before: dict[str, str] = {}
     for number, record in enumerate(records):
         names: dict[str, str] = {snapshot.row.instance_id: snapshot.row.hostname or "" for snapshot in record.seen.snapshots}
         now = {one.instance_id: gist(one) for one in record.verdicts}
-        if number or begins:
+        if number:
             for one in record.verdicts:
                 if one.action is not NodeAction.KEEP and before.get(one.instance_id) != now[one.instance_id]:
                     yield Deed(at=record.seen.now, service="nodewatcher", sentence=_node_deed(one, names))

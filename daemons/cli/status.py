@@ -1,6 +1,7 @@
 """`headnode status`: is everything well, on one screen."""
 
 import asyncio
+import contextlib
 import json
 import sys
 import time
@@ -15,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from daemons.cli.common import ConfigOption, JsonOption, printable, progress, read_config
-from daemons.cli.gather import SERVICES, compose, read_records
+from daemons.cli.gather import SERVICES, Files, compose
 from daemons.cli.overview import Overview
 from daemons.cli.units import fetch_units
 from daemons.config import Config
@@ -32,7 +33,9 @@ LiveOption = Annotated[
 def status(
     config: ConfigOption = None,
     live: LiveOption = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Look again every two seconds, until Ctrl-C.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again every two seconds, until Ctrl-C; with --json a line each time.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show services, fleets, waiting work and the last decisions on one screen, problems first.
@@ -41,41 +44,49 @@ def status(
     code 0 if all is well, 1 if there is a problem.
     """
     chosen = read_config(config)
-    if watch and not as_json:
-        watch_screen(lambda: render(look(chosen, live=live, silent=True)), every_s=WATCH_S)
+    files = Files(chosen)
+    if watch:
+        _watch(lambda: look(chosen, files, live=live, silent=True), as_json=as_json)
         return
-    found = look(chosen, live=live)
+    found = look(chosen, files, live=live)
     if as_json:
-        typer.echo(json.dumps({"ok": not found.problems, **asdict(found)}))
+        typer.echo(_json(found))
     else:
         Console().print(render(found))
     if found.problems:
         raise typer.Exit(EXIT_PROBLEMS)
 
 
-def look(config: Config, *, live: bool, silent: bool = False) -> Overview:
+def _json(found: Overview) -> str:
+    return json.dumps({"ok": not found.problems, **asdict(found)})
+
+
+def look(config: Config, files: Files, *, live: bool, silent: bool = False) -> Overview:
     """The page as it is now. Asking everybody shows a bar, unless `silent`."""
-    records, units = read_records(config), fetch_units(SERVICES)
+    records, deeds, units = files.records(), files.deeds(), fetch_units(SERVICES)
     if not live:
-        return compose(config, records, units, now=time.time())
+        return compose(config, records, deeds, units, now=time.time())
     from daemons.cli.live import look_live  # noqa: PLC0415  AWS's libraries, which the records do not need
     from daemons.logs import configure_logs  # noqa: PLC0415
 
     configure_logs(level="error", stream=sys.stderr)
     with progress("asking", silent=silent):
         answered = asyncio.run(look_live(config, records))
-    return compose(config, answered.records, units, now=time.time(), queue=answered.queue, more=answered.problems)
+    return compose(config, answered.records, deeds, units, now=time.time(), queue=answered.queue, more=answered.problems)
 
 
-def watch_screen(page: Callable[[], RenderableType], *, every_s: float) -> None:
-    """Show the page again and again, until Ctrl-C."""
-    with Live(page(), auto_refresh=False) as screen:
-        try:
+def _watch(page: Callable[[], Overview], *, as_json: bool) -> None:
+    """The page again and again, until Ctrl-C."""
+    with contextlib.suppress(KeyboardInterrupt):
+        if as_json:
             while True:
-                time.sleep(every_s)
-                screen.update(page(), refresh=True)
-        except KeyboardInterrupt:
-            return
+                typer.echo(_json(page()))
+                sys.stdout.flush()
+                time.sleep(WATCH_S)
+        with Live(render(page()), auto_refresh=False) as screen:
+            while True:
+                time.sleep(WATCH_S)
+                screen.update(render(page()), refresh=True)
 
 
 def render(found: Overview) -> RenderableType:

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.live import Live
 
 from daemons.cli.common import ConfigOption, read_config
-from daemons.cli.gather import SERVICES, compose, read_records
+from daemons.cli.gather import SERVICES, Files, compose
 from daemons.cli.page import Focus, Page
 from daemons.cli.units import fetch_units
 from daemons.cli.work import work_lines
@@ -45,21 +45,21 @@ def top(
     chosen = read_config(config)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise NoTerminal("headnode top needs a terminal", hint="headnode status prints the same once, with --json for programs")
-    focus = Focus.ALL
-    with _keys() as keyboard, Live(_page(chosen, focus), console=Console(), screen=True, auto_refresh=False) as screen:
+    files, focus = Files(chosen), Focus.ALL
+    with _keys() as keyboard, Live(_page(chosen, files, focus), console=Console(), screen=True, auto_refresh=False) as screen:
         while True:
-            screen.update(_page(chosen, focus), refresh=True)
+            screen.update(_page(chosen, files, focus), refresh=True)
             key = _key(keyboard, within_s=every)
             if key in _QUIT:
                 return
             focus = _KEYS.get(key, focus)
 
 
-def _page(config: Config, focus: Focus) -> Page:
+def _page(config: Config, files: Files, focus: Focus) -> Page:
     now = time.time()
-    records = read_records(config)
+    records = files.records()
     return Page(
-        overview=compose(config, records, fetch_units(SERVICES), now=now),
+        overview=compose(config, records, files.deeds(), fetch_units(SERVICES), now=now),
         nodes=node_lines(records.nodes) if records.nodes is not None else (),
         work=work_lines(records.jobs) if records.jobs is not None else (),
         now=now,

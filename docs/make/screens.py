@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from daemons.cli import app
 from daemons.cli.common import read_config
-from daemons.cli.gather import SERVICES, compose, read_records
+from daemons.cli.gather import SERVICES, Files, compose
 from daemons.cli.overview import Unit
 from daemons.cli.status import render
 from daemons.record import read_records as read_all
@@ -84,14 +84,15 @@ def _status() -> str:
     screen = Screen(("status",))
     with _state("status", screen) as directory:
         config = read_config(directory / "headnode.toml")
-        records = read_records(config)
+        files = Files(config)
+        records = files.records()
         if records.jobs is None or records.nodes is None:
             raise RuntimeError(f"the recorded decisions cannot be read: {', '.join(records.problems)}")
         units = {service: Unit(active="active", sub="running") for service in SERVICES}
         now = max(records.jobs.seen.now, records.nodes.seen.now) + 1.0
         printed = io.StringIO()
         Console(file=printed, width=WIDTH, force_terminal=False, color_system=None).print(
-            render(compose(config, records, units, now=now))
+            render(compose(config, records, files.deeds(), units, now=now))
         )
     return _fenced(screen, printed.getvalue())
 

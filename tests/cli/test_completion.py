@@ -17,9 +17,9 @@ from tests.needs import skip_or_fail
 HEADNODE = "import sys; sys.argv[0] = 'headnode'; from daemons.cli import main; main()"
 
 
-def asked(env: dict[str, str], *, code: str = HEADNODE) -> list[str]:
+def asked(env: dict[str, str], *, code: str = HEADNODE, argv: tuple[str, ...] = ()) -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120, env={**os.environ, **env}
+        [sys.executable, "-c", code, *argv], capture_output=True, text=True, check=False, timeout=120, env={**os.environ, **env}
     )
     assert done.stderr == ""
     return [line for line in done.stdout.splitlines() if line]
@@ -78,6 +78,15 @@ def test_each_shell_gets_a_script(shell: str) -> None:
     script = "\n".join(asked({"_HEADNODE_COMPLETE": f"source_{shell}"}))
     assert "_HEADNODE_COMPLETE" in script
     assert f"complete_{shell}" in script
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_script_is_put_where_the_shell_looks_for_it(shell: str, tmp_path: Path) -> None:
+    env = {"HOME": str(tmp_path), "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    told = asked(env, argv=("--install-completion", shell))
+    assert told[0].startswith(f"{shell} completion installed in {tmp_path}")
+    script = Path(told[0].partition(" installed in ")[2])
+    assert f"complete_{shell}" in script.read_text()
 
 
 def test_completing_a_commands_name_loads_no_command() -> None:

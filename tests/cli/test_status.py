@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import signal
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,12 @@ from typer.testing import CliRunner, Result
 
 from daemons.cli import app
 from daemons.cli.common import NothingKnown
+from daemons.cli.gather import Files
 from daemons.cli.overview import Unit
 from daemons.cli.units import fetch_units, parse_units
+from daemons.config import load_config
 from daemons.model import BlockedBy, FleetName, Instance, JobDemand, JobId, NodeState, Shape, State
+from schedulers.plugins import load_settings
 from tests.fakes import BATCH, FakeGroups, FakeRows, FakeScheduler, hostname, instance_id
 from tests.jobwatcher import cluster as jobwatcher
 from tests.jobwatcher.test_shortages import failed
@@ -187,6 +192,38 @@ async def test_the_last_decisions_of_both_services_are_told_newest_first(head: H
     assert [one["at"] for one in deeds] == sorted((one["at"] for one in deeds), reverse=True)
     assert {one["service"] for one in deeds} == {"jobwatcher", "nodewatcher"}
     assert any(one["sentence"].startswith(f"{hostname(1)} is to drain: idle for") for one in deeds)
+
+
+async def test_a_watched_page_is_told_again_and_again_until_it_is_interrupted(head: Head) -> None:
+    await head.look()
+    argv = [sys.executable, "-c", "from daemons.cli import main; main()", "status", "--watch", "--json"]
+    watching = await asyncio.create_subprocess_exec(
+        *argv, "--config", str(head.directory / "headnode.toml"), stdout=asyncio.subprocess.PIPE
+    )
+    assert watching.stdout is not None
+    first = json.loads(await asyncio.wait_for(watching.stdout.readline(), 120))
+    head.jobs.waits(3)
+    await head.look()
+    for _ in range(30):
+        page = json.loads(await asyncio.wait_for(watching.stdout.readline(), 120))
+        if page["waiting"]:
+            break
+    assert (first["waiting"], bool(page["waiting"]), page["ok"]) == ([], True, True)
+    watching.send_signal(signal.SIGINT)
+    assert await asyncio.wait_for(watching.wait(), 120) == 0
+
+
+async def test_files_that_have_not_changed_are_not_read_again(head: Head) -> None:
+    head.jobs.waits(1)
+    await head.look()
+    files = Files(load_config(head.directory / "headnode.toml", {}, load_settings=load_settings))
+    before, deeds = files.records(), files.deeds()
+    assert files.records().jobs is before.jobs
+    assert all(one is other for one, other in zip(files.deeds(), deeds, strict=True))
+    head.jobs.waits(8)
+    await head.look()
+    assert files.records().jobs is not before.jobs
+    assert len(files.deeds()) > len(deeds) >= 0
 
 
 SHOWN = """Id=sqswatcher.service
