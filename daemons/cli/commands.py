@@ -77,6 +77,18 @@ COMMANDS = (
         CHANGE,
     ),
     Later("poke", "Have jobwatcher look now.", "daemons.cli.poke:poke_command", CHANGE),
+    Later(
+        "install",
+        "Lay down units, the services' user, directories and an example configuration, for this installation's programs.",
+        "daemons.cli.install:install",
+        SET_UP,
+    ),
+    Later(
+        "uninstall",
+        "Stop the services and take away what `headnode install` has laid down, and nothing else.",
+        "daemons.cli.install:uninstall",
+        SET_UP,
+    ),
     Later("config", "Check and show the configuration; import one of ParallelCluster's.", "daemons.cli.config:app", SET_UP),
     Later(
         "plugins", "Scheduler plugins: what is installed, and a check of the configured one.", "daemons.cli.plugins:app", SET_UP

@@ -641,7 +641,7 @@ PLANTED = (
         area="host",
         spoil=lambda ground: _unit(ground, LoadState="not-found"),
         check="unit-installed",
-        remedy="/etc/systemd/system",
+        remedy="headnode install",
         error=True,
     ),
     Planted(

@@ -157,6 +157,15 @@ def test_the_example_configuration_is_right(site: Site) -> None:
     assert json.loads(ran.stdout)["ok"] is True
 
 
+def test_it_lays_down_the_units_that_it_brings(site: Site, tmp_path: Path) -> None:
+    ran = site.run("headnode", "install", "--prefix", str(tmp_path), "--programs", "/opt/headnode/bin")
+    assert ran.returncode == 0, ran.stderr
+    for name in SERVICES:
+        assert (tmp_path / f"etc/systemd/system/{name}.service").read_text() == (ROOT / f"systemd/{name}.service").read_text()
+    assert site.run("headnode", "uninstall", "--prefix", str(tmp_path)).returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_every_plugin_of_its_own_is_found(site: Site) -> None:
     rows = json.loads(site.run("headnode", "plugins", "--json").stdout)
     assert {row["name"]: row["problem"] for row in rows} == dict.fromkeys(("slurm", "sge", "torque", "local"), "")

@@ -135,7 +135,7 @@ def check_unit(unit: UnitFacts) -> Iterator[Finding]:
         unit.name,
         f"systemd says {unit.load}",
         holds=installed,
-        remedy="copy systemd/*.service and headnode.target to /etc/systemd/system, and `systemctl daemon-reload`",
+        remedy="run `headnode install` as root: it lays down the units and has systemd read them",
     )
     if not installed:
         return
