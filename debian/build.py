@@ -23,7 +23,7 @@ from packaging.requirements import Requirement
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-EXTRAS = ("agent",)
+EXTRAS = ("agent", "verify")
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 PREFIX = "opt/headnode"
 UNITS, SYSUSERS, TMPFILES = "lib/systemd/system", "usr/lib/sysusers.d/headnode.conf", "usr/lib/tmpfiles.d/headnode.conf"
