@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from daemons.ha.lease import STANDS_BY
 from daemons.model import Fleet, Hostname, Instance, Node, NodeState, State
 from daemons.packing import Limit
 from jobwatcher.explain import verdict_on
@@ -13,7 +14,6 @@ from nodewatcher.judge import Action as NodeAction
 from nodewatcher.record import Record as NodeRecord
 from nodewatcher.record import Sentence, gist
 
-STANDBY = "standby"  # begins what a service says of itself while the other head acts
 _LATE_LOOKS, _LATE_S = 6, 120.0  # a service whose last look is older, whichever is more, is late
 _OLD_MESSAGE_S = 300.0
 DEEDS = 8
@@ -127,7 +127,7 @@ def service_line(
     one_of_two: bool = False,
 ) -> ServiceLine:
     """By systemd's word where it runs the service, and by the age of its record. One of two heads stands by and does not look."""
-    stands_by = unit is not None and unit.status.startswith(STANDBY)
+    stands_by = unit is not None and unit.status.startswith(STANDS_BY)
     is_late = looked_s is not None and looked_s > late_s and not stands_by
     if unit is None and one_of_two and (is_late or looked_s is None):
         state = "not known: late, or the other head's: headnode ha says"

@@ -16,7 +16,7 @@ from typing import TypeVar
 import structlog
 
 from daemons.errors import AwsUnavailable, LeaseLost
-from daemons.ha.lease import Fence, Lease, Seen, fence_key
+from daemons.ha.lease import STANDS_BY, Fence, Lease, Seen, fence_key
 from daemons.ha.look import looking
 from daemons.notify import Progress
 from daemons.ports import Leases
@@ -109,7 +109,7 @@ class Leadership:
         self._observed: tuple[str, int, int] | None = None
         self._observed_at = 0.0
         self._silent = 0  # answers in a row that did not come
-        self._status = "standby: asking who holds the lease"
+        self._status = f"{STANDS_BY}asking who holds the lease"
         self._answered = False
         self._news = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
@@ -145,7 +145,7 @@ class Leadership:
                 error = str(err) or "no answer in time"
                 log.warning("lease.unanswered", service=self._service, holding=self.is_on, error=error)
             if not self.is_on:
-                self._status = "standby: the table does not say who holds the lease"
+                self._status = f"{STANDS_BY}the table does not say who holds the lease"
         if before != (self.is_on, self._status):
             self._news.set()
         return wait_s
@@ -240,7 +240,7 @@ class Leadership:
         version = (lease.token, lease.fence, lease.beat)
         if version != self._observed:
             self._observed, self._observed_at = version, now
-        self._status = f"standby: {lease.holder} holds the lease, fence {lease.fence}"
+        self._status = f"{STANDS_BY}{lease.holder} holds the lease, fence {lease.fence}"
         return self._observed_at + lease.lease_s - now
 
     async def _take(self, seen: Seen) -> float:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+STANDS_BY = "standby: "  # begins the status of a service whose lease the other head has
 SERVICES = ("sqswatcher", "jobwatcher", "nodewatcher")
 _LEASE, _FENCE = "lease:", "fence:"  # no instance id begins like that
 

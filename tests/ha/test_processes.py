@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,19 @@ from sandbox.aws.world import Timing
 from schedulers.local import store
 from tests.sqswatcher.cluster import DOMAIN
 
-ACCOUNT, SERVICE, GROUP = "222233334444", "sqswatcher", "ha-batch"
+ACCOUNT, GROUP = "222233334444", "ha-batch"
 HEADS = ("head-a", "head-b")
 PATIENCE_S = 120
 CHANGES = frozenset(
-    {"ReceiveMessage", "DeleteMessageBatch", "ChangeResourceRecordSets", "PutItem of a row", "rows under a fence"}
+    {
+        "ReceiveMessage",
+        "DeleteMessageBatch",
+        "ChangeMessageVisibilityBatch",
+        "ChangeResourceRecordSets",
+        "PutItem of a row",
+        "rows under a fence",
+        "TerminateInstanceInAutoScalingGroup",
+    }
 )
 STOPPED_AT = (
     "ReceiveMessage",
@@ -46,6 +55,7 @@ class Gate:
     """What passes the one door of the emulated AWS: whose call it is, what it is, who holds the lease at that moment."""
 
     table: str
+    service: str = "sqswatcher"
     calls: list[tuple[str, str, str]] = field(default_factory=list)
     armed: str = ""  # whoever makes this call is stopped there
     processes: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
@@ -64,8 +74,17 @@ class Gate:
 
     def holder(self) -> str:
         backend: Any = dynamodb_backends[ACCOUNT]["eu-west-1"]
-        item = backend.get_item(self.table, {"instanceId": {"S": lease_key(SERVICE)}})
+        item = backend.get_item(self.table, {"instanceId": {"S": lease_key(self.service)}})
         return str(item.to_json()["Attributes"]["holder"]["S"]) if item is not None else ""
+
+    @property
+    def wrong(self) -> list[tuple[str, str, str]]:
+        """Changes by who did not hold the lease when they arrived."""
+        return [call for call in self.calls if call[1] in CHANGES and call[0] != call[2]]
+
+    @property
+    def changed(self) -> set[str]:
+        return {call[1] for call in self.calls} & CHANGES
 
     def made_by(self, head: str, *, since: int) -> list[tuple[str, str, str]]:
         return [call for call in self.calls[since:] if call[0] == head]
@@ -92,11 +111,23 @@ class Ground:
     def boto(self, service: str) -> Any:
         return client(service, endpoint_url=self.aws.endpoint_url, region=self.stack.region)
 
+    async def both_begin(self, service: str) -> None:
+        """The service, on both heads; one of them holds the lease."""
+        self.gate.service = service
+        for head in HEADS:
+            self.start(head)
+        await until(lambda: bool(self.gate.holder()), "somebody holds the lease")
+
+    async def launch(self, count: int) -> list[str]:
+        self.boto("autoscaling").set_desired_capacity(AutoScalingGroupName=GROUP, DesiredCapacity=count)
+        await until(lambda: len(in_service(self)) == count, "instances in service")
+        return in_service(self)
+
     def start(self, head: str) -> None:
         config = self.directory / f"{head}.toml"
         config.write_text(self._config(head))
         env = os.environ | {"AWS_ACCESS_KEY_ID": head, "AWS_SECRET_ACCESS_KEY": "sandbox", "AWS_EC2_METADATA_DISABLED": "true"}
-        argv = [sys.executable, "-m", SERVICE, "--config", str(config)]
+        argv = [sys.executable, "-m", self.gate.service, "--config", str(config)]
         with (self.directory / f"{head}.log").open("ab") as log:
             self.gate.processes[head] = subprocess.Popen(argv, env=env, stdout=log)
 
@@ -124,6 +155,11 @@ class Ground:
             group = "{GROUP}"
             instance_type = "c5.xlarge"
             cpus = 4
+            boot_timeout_s = 0.5
+            [nodewatcher]
+            interval_s = 0.5
+            state_dir = "{self.directory / head}"
+            max_ending_share = 1.0
             [sqswatcher]
             wait_s = 1
             visibility_s = 2
@@ -137,9 +173,9 @@ class Ground:
         )
         self.boto("sqs").send_message(QueueUrl=self.stack.queue_url, MessageBody=event)
 
-    def registered(self) -> set[str]:
-        items = self.boto("dynamodb").scan(TableName=self.stack.table)["Items"]
-        return {item["instanceId"]["S"] for item in items if item.get("state", {}).get("S") == "registered"}
+    def is_registered(self, one: str) -> bool:
+        item = self.boto("dynamodb").get_item(TableName=self.stack.table, Key={"instanceId": {"S": one}}).get("Item", {})
+        return bool(item.get("state", {}).get("S") == "registered")
 
 
 @pytest.fixture
@@ -172,15 +208,15 @@ async def until(holds: Callable[[], bool], what: str) -> None:
         await asyncio.sleep(0.05)
 
 
-async def stopped_and_continued(ground: Ground, one: str, what: str) -> None:
-    """This instance is ready; whoever acts is stopped when it makes that call; the other does the work; the first goes on."""
+async def stopped_and_continued(ground: Ground, what: str, *, begin: Callable[[], None], is_done: Callable[[], bool]) -> None:
+    """There is work; whoever acts is stopped when it makes that call; the other does what is left of it; the first goes on."""
     gate = ground.gate
     gate.stopped, gate.armed = "", what
-    ground.announce(one)
+    begin()
     await until(lambda: bool(gate.stopped), f"the holder calls {what}")
     stood, other = gate.stopped, next(head for head in HEADS if head != gate.stopped)
     await until(lambda: gate.holder() == other, "the other takes over")
-    await until(lambda: one in ground.registered(), "the other does the work")
+    await until(is_done, "the other does the work")
     since = len(gate.calls)
     gate.processes[stood].send_signal(signal.SIGCONT)
     await until(lambda: gate.made_by(stood, since=since).count((stood, "lease read", other)) >= 3, "the first stands by")
@@ -189,27 +225,39 @@ async def stopped_and_continued(ground: Ground, one: str, what: str) -> None:
 async def test_a_process_stopped_past_its_lease_changes_nothing_when_it_goes_on(
     ground: Ground, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    gate = ground.gate
-    for head in HEADS:
-        ground.start(head)
-    await until(lambda: bool(gate.holder()), "somebody holds the lease")
-    scaling = ground.boto("autoscaling")
-    scaling.set_desired_capacity(AutoScalingGroupName=GROUP, DesiredCapacity=len(STOPPED_AT))
-    await until(lambda: len(in_service(ground)) == len(STOPPED_AT), "instances in service")
-    for one, what in zip(in_service(ground), STOPPED_AT, strict=True):
-        await stopped_and_continued(ground, one, what)
-    changed = [call for call in gate.calls if call[1] in CHANGES]
-    assert [call for call in changed if call[0] != call[2]] == []
-    assert {call[1] for call in changed} >= {"rows under a fence", "ChangeResourceRecordSets", "DeleteMessageBatch"}
+    await ground.both_begin("sqswatcher")
+    for one, what in zip(await ground.launch(len(STOPPED_AT)), STOPPED_AT, strict=True):
+        await stopped_and_continued(ground, what, begin=partial(ground.announce, one), is_done=partial(ground.is_registered, one))
+    assert ground.gate.wrong == []
+    assert ground.gate.changed >= {"rows under a fence", "ChangeResourceRecordSets", "DeleteMessageBatch"}
     with capsys.disabled():
-        print(f"\n{len(changed)} changes by two processes, stopped at {', '.join(STOPPED_AT)}", end=" ")
+        print(f"\nstopped at {', '.join(STOPPED_AT)}", end=" ")
+
+
+async def test_who_was_stopped_before_it_ends_an_instance_does_not_end_it_later(ground: Ground) -> None:
+    """nodewatcher, and an instance that never takes jobs. Of the second one the end is under way when its head is stopped."""
+    await ground.both_begin("nodewatcher")
+    first, second = await ground.launch(2)
+
+    def in_table(one: str) -> None:
+        row = {"instanceId": {"S": one}, "state": {"S": "pending"}, "fleet": {"S": "batch"}, "version": {"N": "1"}}
+        ground.boto("dynamodb").put_item(TableName=ground.stack.table, Item=row | {"pending_at": {"N": "1.0"}})
+
+    for one, what in ((first, "Scan"), (second, "TerminateInstanceInAutoScalingGroup")):
+        await stopped_and_continued(
+            ground,
+            what,
+            begin=partial(in_table, one),
+            is_done=lambda one=one: one not in in_service(ground),  # type: ignore[misc]
+        )
+    assert ground.gate.wrong == []
+    ends = [call for call in ground.gate.calls if call[1] == "TerminateInstanceInAutoScalingGroup"]
+    assert len(ends) == 2, "each once"
 
 
 async def test_a_service_that_is_told_to_stop_hands_over_at_once(ground: Ground) -> None:
-    for head in HEADS:
-        ground.start(head)
+    await ground.both_begin("sqswatcher")
     gate = ground.gate
-    await until(lambda: bool(gate.holder()), "somebody holds the lease")
     first = gate.holder()
     other = next(head for head in HEADS if head != first)
     await until(lambda: bool(gate.made_by(other, since=0)), "the other stands by")
