@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from daemons.doctor.findings import Finding, Severity
 from daemons.doctor.judges.permissions import is_denial
-from daemons.doctor.looks import account, broker, groups, hooks, host, permissions, queue, scheduler, stores, topics
+from daemons.doctor.looks import account, broker, groups, heads, hooks, host, permissions, queue, scheduler, stores, topics
 from daemons.doctor.scene import Scene
 from daemons.errors import AwsRefused, HeadnodeError
 
@@ -40,6 +40,7 @@ LOOKS = (
     _look("groups", "instance types", groups.look_at_types),
     _look("hooks", "lifecycle hooks", hooks.look_at_hooks),
     _look("table", "table", stores.look_at_table),
+    _look("heads", "leases", heads.look_at_leases),
     _look("zone", "hosted zone", stores.look_at_zone),
     _look("scheduler", "scheduler", scheduler.look_at_answers),
     _look("scheduler", "scheduler's settings", scheduler.look_at_settings),

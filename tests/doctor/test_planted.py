@@ -1,6 +1,7 @@
 """Each misconfiguration that was planted is found by the name of its check, with what to do; a healthy cluster has none."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from daemons.aws.leases import render_lease
 from daemons.doctor.findings import Severity
+from daemons.ha.lease import Lease
 from daemons.model import Launch, Purchase
 from sandbox.aws.errors import AwsError
 from sandbox.aws.server import SandboxAws
@@ -71,6 +74,13 @@ def _another_zone(ground: Ground, **request: object) -> None:
     answer = ground.boto("route53").create_hosted_zone(Name="hpc.internal.", CallerReference="another", **request)
     assert ground.config.dns is not None
     ground.reconfigure(dns=replace(ground.config.dns, zone_id=answer["HostedZone"]["Id"].removeprefix("/hostedzone/")))
+
+
+def _leased(ground: Ground) -> None:
+    at = time.time()
+    for service in ("sqswatcher", "jobwatcher", "nodewatcher"):
+        lease = Lease(service=service, holder="head-b", token="1", fence=3, beat=1, lease_s=20.0, since=at, renewed_at=at)
+        ground.boto("dynamodb").put_item(TableName=ground.stack.table, Item=render_lease(lease))
 
 
 def _filter(ground: Ground) -> None:
@@ -557,6 +567,14 @@ PLANTED = (
         remedy="AttributeName=instanceId",
         error=True,
     ),
+    Planted(
+        what="another head that acts by a lease, of which this one knows nothing",
+        area="heads",
+        spoil=_leased,
+        check="heads-known",
+        remedy="ha.enabled = true",
+        error=True,
+    ),
     Planted(what="rows that never end", area="table", spoil=_another_table, check="table-ttl", remedy="update-time-to-live"),
     Planted(
         what="a table for one write a second",
@@ -687,6 +705,19 @@ def test_a_healthy_cluster_has_none_of_it(ground: Ground) -> None:
     of_trouble = {"table-may-look", "table-answers", "fleet-instance-type", "aws-credentials"}  # there is no role here
     assert {planted.check for planted in PLANTED} - of_trouble <= well, "each was looked at, and found well"
     assert len({planted.check for planted in PLANTED}) >= 20
+
+
+def test_of_two_heads_it_says_who_acts_and_what_nobody_does(ground: Ground) -> None:
+    ground.reconfigure(ha=replace(ground.config.ha, enabled=True))
+    found = bad(ground.examine("heads"))["heads-lease"]
+    assert (found.severity, found.found) == (Severity.WARNING, "nobody holds its lease")
+    assert "systemctl start" in found.remedy
+    _leased(ground)
+    told = ground.examine("heads")
+    assert bad(told) == {}
+    assert all(one.finding.found.startswith("head-b holds its lease, fence 3") for one in told)
+    ground.ahead_s = 60.0
+    assert set(bad(ground.examine("heads"))) == {"heads-lease"}
 
 
 def test_one_service_that_fails_stops_no_other_look(ground: Ground) -> None:
