@@ -58,7 +58,7 @@ class Call:
     head: bool = True  # the head's services make it
 
     def is_made(self, config: Config) -> bool:
-        if self.operation == "get_queue_url":
+        if self.operation == "get_queue_url" and self.scope is Scope.QUEUE:  # the one behind is known by its name alone
             return "://" not in config.queue
         if self.scope is Scope.LOGS:
             return config.log.cloudwatch is not None

@@ -46,12 +46,14 @@ ELSEWHERE = {"route53:GetChange"}
 # What the doctor asks of IAM alone, where it is a role, and of groups that are made of launch configurations.
 ELSEWHERE_OF_THE_DOCTOR = {"iam:GetRole", "iam:SimulatePrincipalPolicy", "autoscaling:DescribeLaunchConfigurations"}
 
-_ACTIONS = {call.operation: call.action for call in CALLS}
 
-
-def actions(calls: Counter[tuple[str, str]]) -> set[str]:
+def actions(calls: Counter[tuple[str, str]], config: Config) -> set[str]:
     """The IAM actions that those calls need: by the list, and for what is not in it by the call's own name."""
-    return {_ACTIONS.get(xform_name(operation), f"{service}:{operation}") for service, operation in calls}
+    needed: set[str] = set()
+    for service, name in calls:
+        listed = {call.action for call in CALLS if call.operation == xform_name(name) and call.is_made(config)}
+        needed |= listed or {f"{service}:{name}"}
+    return needed
 
 
 def granted(role: Role, config: Config) -> set[str]:
@@ -111,7 +113,7 @@ class Site:
         return any(name == operation for _, name in self.aws.calls_by("headnode"))
 
     def actions(self) -> set[str]:
-        return actions(self.aws.calls_by("headnode"))
+        return actions(self.aws.calls_by("headnode"), self.config)
 
     def running_on(self, group: str) -> str:
         """The instance of that group on which a job runs; waits until there is one."""
@@ -141,7 +143,7 @@ def _fleet(name: str, launch: str, boot_timeout_s: float, instance_type: str = "
         """
 
 
-def _render(stack: Stack, directory: Path, scheduler: str) -> str:
+def _render(stack: Stack, directory: Path, scheduler: str, *, two_heads: bool = False) -> str:
     state = "\n".join(
         f"[{name}]\ninterval_s = 1.0\nstate_dir = {json.dumps(str(directory / name))}\n{more}"
         for name, more in (
@@ -166,6 +168,8 @@ def _render(stack: Stack, directory: Path, scheduler: str) -> str:
         name = "local"
         [scheduler.settings]
         file = "{scheduler}"
+        [ha]
+        enabled = {json.dumps(two_heads)}
         [sqswatcher]
         wait_s = 1
         {state}
@@ -176,8 +180,8 @@ def _render(stack: Stack, directory: Path, scheduler: str) -> str:
         """
 
 
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+@pytest.fixture(params=[False, True], ids=["one head", "two heads"])
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     guard = start_guard(tmp_path, f"test-permissions-{os.getpid()}")
     announcer = Announcer()
     cluster = LocalCluster(directory=tmp_path / "local", env=guard.env, announce=announcer)
@@ -195,7 +199,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
         )
         stack = create_stack(aws.endpoint_url, StackSpec(name="perm", region=REGION, groups=groups, visibility_timeout_s=60))
         announcer.connect(stack)
-        services.config.write_text(_render(stack, tmp_path, str(cluster.file)))
+        services.config.write_text(_render(stack, tmp_path, str(cluster.file), two_heads=request.param))
         config = read_config(services.config)
         services.start()
         yield Site(aws, stack, cluster, machines, services, config)
@@ -247,7 +251,8 @@ async def test_a_node_makes_every_call_that_it_is_granted_and_no_other(tmp_path:
         assert await announce(config) == TOLD
         file = tmp_path / "headnode.toml"
         file.write_text(_render(stack, tmp_path, str(tmp_path / "local.db")))
-        assert actions(aws.calls_by("headnode")) == granted(Role.COMPUTE, read_config(file))
+        head = read_config(file)
+        assert actions(aws.calls_by("headnode"), head) == granted(Role.COMPUTE, head)
 
 
 def test_the_doctor_makes_every_call_that_it_is_granted_besides_and_no_other(
@@ -258,6 +263,6 @@ def test_the_doctor_makes_every_call_that_it_is_granted_besides_and_no_other(
     with SandboxAws(region=REGION, account=ACCOUNT) as aws:
         ground = Ground.make(aws, tmp_path)
         ground.examine()
-        seen = actions(aws.calls_by("headnode"))
+        seen = actions(aws.calls_by("headnode"), ground.config)
         assert seen - granted(Role.HEAD, ground.config) - granted(Role.DOCTOR, ground.config) == set()
         assert granted(Role.DOCTOR, ground.config) - seen == ELSEWHERE_OF_THE_DOCTOR
