@@ -194,11 +194,12 @@ def python_inside(directory: Path) -> tuple[Bind, ...]:
     programs.mkdir(parents=True, exist_ok=True)
     packages = next(path for path in sys.path if path.endswith("site-packages"))
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    for name in ("sqswatcher", "jobwatcher", "nodewatcher"):
+    modules = {name: f"-m {name}" for name in ("sqswatcher", "jobwatcher", "nodewatcher")}
+    for name, words in {**modules, "headnode": "-c 'from daemons.cli import main; main()'"}.items():
         path = programs / name
         path.write_text(
             "#!/bin/sh\nexport LD_LIBRARY_PATH=/opt/python/lib PYTHONPATH=/opt/headnode/src:/opt/headnode/packages"
-            f' PYTHONDONTWRITEBYTECODE=1\nexec /opt/python/bin/{version} -m {name} "$@"\n'
+            f' PYTHONDONTWRITEBYTECODE=1\nexec /opt/python/bin/{version} {words} "$@"\n'
         )
         path.chmod(0o755)
     return (

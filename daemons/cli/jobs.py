@@ -52,7 +52,8 @@ def jobs(
         typer.echo(json.dumps({"at": record.seen.now, "waiting": [asdict(line) for line in lines]}))
     elif lines:
         print_rows([_row(line) for line in lines], COLUMNS, as_json=False)
-        typer.echo(f"{sum(line.count for line in lines)} jobs wait, as of {clock(record.seen.now)}")
+        count = sum(line.count for line in lines)
+        typer.echo(f"{count} job{'s wait' if count > 1 else ' waits'}, as of {clock(record.seen.now)}")
     else:
         typer.echo(f"no {'such ' if fate or partition or job else ''}job waits, as of {clock(record.seen.now)}")
 

@@ -224,7 +224,7 @@ def node_problems(look: Look) -> Iterator[str]:
 
 def queue_problems(queue: Mapping[str, float | None]) -> Iterator[str]:
     if dead := queue.get("dead letters"):
-        yield f"{dead:.0f} messages have been put aside: headnode queue dead lists them"
+        yield f"{'a message has' if dead == 1 else f'{dead:.0f} messages have'} been put aside: headnode queue dead lists them"
     oldest_s = queue.get("oldest_s")
     if oldest_s is not None and oldest_s > _OLD_MESSAGE_S:
         yield f"the oldest message in the queue has waited for {oldest_s:.0f} s: does sqswatcher work?"

@@ -51,7 +51,7 @@ def test_who_does_not_answer_is_a_problem_and_the_others_are_told(ground: Ground
     ground.boto("sqs").send_message(QueueUrl=ground.stack.dead_letter_queue_url, MessageBody="{broken")
     page = ground.told("status", "--live", code=1)
     assert any(problem.startswith("the scheduler's nodes cannot be had:") for problem in page["problems"])
-    assert "1 messages have been put aside: headnode queue dead lists them" in page["problems"]
+    assert "a message has been put aside: headnode queue dead lists them" in page["problems"]
     done = CliRunner().invoke(app, ["jobs", "--live", "--config", str(ground.config)])
     assert isinstance(done.exception, NoLiveLook)
 

@@ -121,6 +121,19 @@ async def test_it_is_told_to_end_and_the_terminal_is_as_it_was(head: Head, numbe
         assert b"\x1b[?1049l" in terminal.written
 
 
+async def test_status_is_watched_on_a_terminal_too(head: Head) -> None:
+    config = str(head.directory / "headnode.toml")
+    terminal = Terminal("status", "--watch", "--config", config, lines=40, columns=150)
+    try:
+        terminal.shows(lambda lines: lines[0].startswith("hpc at 12:00:11 UTC: 1 problem"))
+        await head.look()
+        terminal.shows(lambda lines: lines[0].startswith("hpc at 12:00:21 UTC: 1 problem"))
+        terminal.process.send_signal(signal.SIGINT)
+        assert terminal.ends() == 0
+    finally:
+        terminal.close()
+
+
 def test_where_there_is_no_terminal_that_is_said(tmp_path: Path) -> None:
     head = Head.of(tmp_path, FakeGroups.of())
     error = CliRunner().invoke(app, ["top", "--config", str(head.directory / "headnode.toml")]).exception

@@ -169,6 +169,28 @@ def test_they_start_become_ready_say_how_they_get_on_and_stop(site: Site) -> Non
         assert "service.stopped" in site.log(name)
 
 
+def test_headnode_status_has_systemds_word_on_each(site: Site) -> None:
+    site.start()
+    for name in SERVICES:
+        site.until(partial(site.gets_on, name), f"{name} says that its last cycle went well")
+
+    def page() -> tuple[int, Any]:
+        done = site.manager.run("/opt/headnode/bin/headnode", "status", "--json")
+        assert done.stdout, done.stderr
+        return done.returncode, json.loads(done.stdout)
+
+    code, well = page()
+    assert (code, well["problems"]) == (0, [])
+    assert [(line["service"], line["is_alive"], line["state"]) for line in well["services"]] == [
+        (name, True, "active (running)") for name in SERVICES
+    ]
+    assert all("went well" in line["status"] for line in well["services"])
+    site.manager.ctl("stop", "jobwatcher.service")
+    code, unwell = page()
+    assert code == 1
+    assert unwell["problems"][0].startswith("jobwatcher is not well: inactive (dead)")
+
+
 @pytest.mark.parametrize("name", SERVICES)
 def test_one_that_is_frozen_is_restarted_by_its_watchdog(name: str, site: Site) -> None:
     site.start()
