@@ -146,6 +146,21 @@ class SaysDrainedAndIsNot(Local):
         return dict.fromkeys(hostnames, DONE)
 
 
+class SetsAsideAsOurs(Local):
+    async def set_aside(self, hostnames: Collection[Hostname], *, reason: str) -> Results:
+        return await self.drain(hostnames, reason=reason)
+
+
+class GivesBackWhatIsOurs(Local):
+    async def give_back(self, hostnames: Collection[Hostname]) -> Results:
+        return {**await super().give_back(hostnames), **await self.resume(hostnames)}
+
+
+class GivesNothingBack(Local):
+    async def give_back(self, hostnames: Collection[Hostname]) -> Results:
+        return dict.fromkeys(hostnames, DONE)
+
+
 class SaysRegisteredAndIsNot(Local):
     async def register(self, nodes: Sequence[NodeSpec]) -> Results:
         return {node.hostname: DONE for node in nodes}
