@@ -24,14 +24,16 @@ HOOKS = (
     HookSpec(name="leave", transition="autoscaling:EC2_INSTANCE_TERMINATING", heartbeat_s=300),
 )
 UNITS = ("headnode.target", "sqswatcher.service", "jobwatcher.service", "nodewatcher.service")
-RUNNING = {"LoadState": "loaded", "ActiveState": "active", "UnitFileState": "enabled", "Result": "success", "NRestarts": "0"}
+RUNNING = {"LoadState": "loaded", "ActiveState": "active", "UnitFileState": "disabled", "Result": "success", "NRestarts": "0"}
 
 
 @dataclass
 class FakeSystemd:
     """systemctl show, of units whose properties tests set. Without any, there is no systemd."""
 
-    units: dict[str, dict[str, str]] = field(default_factory=lambda: {name: dict(RUNNING) for name in UNITS})
+    units: dict[str, dict[str, str]] = field(
+        default_factory=lambda: {name: RUNNING | ({"UnitFileState": "enabled"} if name == UNITS[0] else {}) for name in UNITS}
+    )
 
     async def run(self, *argv: str) -> Answer:
         if not self.units:

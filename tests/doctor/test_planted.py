@@ -671,11 +671,11 @@ PLANTED = (
         error=True,
     ),
     Planted(
-        what="a service that is not started at boot",
+        what="services that are not started at boot",
         area="host",
-        spoil=lambda ground: _unit(ground, UnitFileState="disabled"),
+        spoil=lambda ground: ground.systemd.units["headnode.target"].update(UnitFileState="disabled"),
         check="unit-enabled",
-        remedy="systemctl enable nodewatcher.service",
+        remedy="systemctl enable headnode.target",
     ),
     Planted(
         what="a service that is started over and over",

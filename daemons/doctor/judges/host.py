@@ -8,6 +8,8 @@ from daemons.doctor.findings import Finding, Severity, judged
 
 MANY_RESTARTS = 5
 LEAST_FREE_MIB = 100
+TARGET = "headnode.target"
+_ENABLED = ("enabled", "enabled-runtime", "static")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,8 +129,16 @@ def parse_units(text: str) -> Mapping[str, UnitFacts]:
     return found
 
 
-def check_unit(unit: UnitFacts) -> Iterator[Finding]:
-    """Installed, running, started at boot, and not over and over."""
+def check_units(units: Mapping[str, UnitFacts]) -> Iterator[Finding]:
+    """Every unit. What the target wants starts with it, enabled or not."""
+    target = units.get(TARGET)
+    for unit in units.values():
+        starts = [one.name for one in (unit, target) if one is not None and one.enabled in _ENABLED]
+        yield from check_unit(unit, started_by=starts[0] if starts else "")
+
+
+def check_unit(unit: UnitFacts, *, started_by: str) -> Iterator[Finding]:
+    """Installed, running, started at boot (by the unit of that name), and not over and over."""
     installed = unit.load == "loaded"
     yield judged(
         "unit-installed",
@@ -149,10 +159,10 @@ def check_unit(unit: UnitFacts) -> Iterator[Finding]:
     yield judged(
         "unit-enabled",
         unit.name,
-        unit.enabled or "not enabled",
-        holds=unit.enabled in ("enabled", "enabled-runtime", "static", "linked"),
+        f"{started_by} starts it at boot" if started_by else f"nothing starts it at boot: {unit.enabled or 'not enabled'}",
+        holds=bool(started_by),
         otherwise=Severity.WARNING,
-        remedy=f"systemctl enable {unit.name}",
+        remedy=f"systemctl enable {TARGET}",
     )
     yield judged(
         "unit-restarts",

@@ -12,7 +12,7 @@ from daemons.doctor.scene import SERVICES, Scene
 from daemons.errors import SchedulerUnavailable
 
 _PROPERTIES = "Id,LoadState,ActiveState,UnitFileState,Result,NRestarts,StatusText"
-_NEEDS = ("headnode.target", *(f"{name}.service" for name in SERVICES))
+_NEEDS = (judge.TARGET, *(f"{name}.service" for name in SERVICES))
 
 
 async def look_at_files(scene: Scene) -> Sequence[Finding]:
@@ -71,7 +71,7 @@ async def look_at_units(scene: Scene) -> Sequence[Finding]:
     units = judge.parse_units(answer.out)
     if not answer.ok or not units:
         return [_no_systemd(answer.words or "systemctl said nothing")]
-    return [finding for unit in units.values() for finding in judge.check_unit(unit)]
+    return list(judge.check_units(units))
 
 
 def _no_systemd(words: str) -> Finding:
