@@ -6,12 +6,12 @@ import ssl
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import aiomqtt
 import structlog
 
+from daemons.credentials import file_of, is_credential
 from daemons.errors import ConfigError, HeadnodeError
 
 log = structlog.get_logger()
@@ -55,7 +55,7 @@ def read_password(config: Broker) -> str | None:
     """The password, None where no user is configured. Raises ConfigError for a file that is not there or that others may read."""
     if not config.username:
         return None
-    path = Path(config.password_file)
+    path = file_of(config.password_file)
     try:
         mode = path.stat().st_mode
         text = path.read_text(encoding="utf-8")[:_LONGEST_PASSWORD].strip("\r\n")
@@ -63,7 +63,7 @@ def read_password(config: Broker) -> str | None:
         raise ConfigError(
             f"mqtt.password_file cannot be read: {err}", hint="write the password there, for its owner alone"
         ) from err
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if mode & (stat.S_IRWXG | stat.S_IRWXO) and not is_credential(config.password_file):  # systemd sees to its own
         raise ConfigError(f"mqtt.password_file {path} may be read by others than its owner", hint=f"chmod 600 {path}")
     return text
 
@@ -73,9 +73,9 @@ def _client(config: Broker, identifier: str, will: aiomqtt.Will | None = None) -
     context: ssl.SSLContext | None = None
     if config.tls:
         try:
-            context = ssl.create_default_context(cafile=config.ca_file or None)
+            context = ssl.create_default_context(cafile=file_of(config.ca_file) if config.ca_file else None)
             if config.cert_file:
-                context.load_cert_chain(config.cert_file, config.key_file)
+                context.load_cert_chain(file_of(config.cert_file), file_of(config.key_file))
         except OSError as err:  # ssl.SSLError is one
             raise ConfigError(f"mqtt's TLS files cannot be used: {err}", hint="check ca_file, cert_file and key_file") from err
     return aiomqtt.Client(

@@ -51,6 +51,8 @@ touch dev/console
 cp -r {units} etc/systemd/system
 cp {files}/passwd {files}/group {files}/machine-id etc
 {binds}
+# As on any machine that systemd has booted: credentials are mounted elsewhere, and come to the service by propagation.
+mount --make-rshared .
 exec chroot . {program} --system --unit={target} --log-target=console --show-status=false --default-standard-output=null
 """
 

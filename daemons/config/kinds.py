@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+from daemons.credentials import is_credential
 from daemons.errors import InvalidValue
 from daemons.names import parse_fleet_name, parse_group_name, parse_instance_type, parse_word
 
@@ -72,6 +73,13 @@ def _check_directory(value: str) -> str:
     if not value.startswith("/") or "\x00" in value or len(value) > 1024:
         raise refused("is not an absolute path (such as /var/lib/headnode)")
     return value.rstrip("/") or "/"
+
+
+def _check_file(value: str) -> str:
+    try:
+        return _check_directory(value)
+    except PydanticCustomError as err:
+        raise refused("is neither an absolute path (such as /etc/headnode/mqtt) nor a credential:NAME of systemd's") from err
 
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -158,6 +166,7 @@ MqttWord = Annotated[Text, _matching(r"[A-Za-z0-9_-]{1,64}", "one level of a top
 HostName = Annotated[Text, _matching(r"[A-Za-z0-9]([A-Za-z0-9.:-]{0,252}[A-Za-z0-9])?", "a host", "broker.hpc.internal")]
 HeadName = Annotated[Text, _matching(r"([A-Za-z0-9_][A-Za-z0-9_.-]{0,62})?", "a plain word", "head-a")]
 OptionalPath = Annotated[Text, AfterValidator(lambda value: value and _check_directory(value))]
+SecretFile = Annotated[Text, AfterValidator(lambda value: value if not value or is_credential(value) else _check_file(value))]
 Days = Annotated[Text, _readable(parse_days, "days of the week", "mon-fri")]
 TimeOfDay = Annotated[Text, _readable(parse_minute, "a time of day", "08:30")]
 Timezone = Annotated[Text, AfterValidator(_check_timezone)]

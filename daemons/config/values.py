@@ -26,6 +26,7 @@ from daemons.config.kinds import (
     OptionalPath,
     QueueName,
     Region,
+    SecretFile,
     TableName,
     Text,
     TimeOfDay,
@@ -238,14 +239,13 @@ class MqttConfig:
     topic: Annotated[MqttWord, Field(description="the first level of every topic; the cluster's name is the second")] = "headnode"
     username: Annotated[Text, Field(max_length=256, description="the user's name; empty: none")] = ""
     password_file: Annotated[
-        OptionalPath, Field(description="the file with the user's password, readable by its owner alone")
+        SecretFile,
+        Field(description="the file with the user's password, readable by its owner alone; or credential:NAME, from systemd"),
     ] = ""
     tls: Annotated[Flag, Field(description="true: encrypt, and check the broker's certificate")] = False
-    ca_file: Annotated[OptionalPath, Field(description="who signs the broker's certificate; empty: whom this machine trusts")] = (
-        ""
-    )
-    cert_file: Annotated[OptionalPath, Field(description="our own certificate, for brokers that ask for one")] = ""
-    key_file: Annotated[OptionalPath, Field(description="the key of our own certificate")] = ""
+    ca_file: Annotated[SecretFile, Field(description="who signs the broker's certificate; empty: whom this machine trusts")] = ""
+    cert_file: Annotated[SecretFile, Field(description="our own certificate, for brokers that ask for one")] = ""
+    key_file: Annotated[SecretFile, Field(description="the key of our own certificate")] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

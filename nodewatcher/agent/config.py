@@ -53,7 +53,9 @@ def _argv(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
-_PATH = _text(r"/[^\0]{0,1023}", "an absolute path")
+_FILE = _text(
+    r"/[^\0]{0,1023}|credential:[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}", "an absolute path, nor a credential:NAME of systemd's"
+)
 _URL = _text(r"https?://[A-Za-z0-9.:\[\]-]{1,255}(/[A-Za-z0-9._~/-]{0,255})?", "a plain URL")
 _ONE_LEVEL = r"[A-Za-z0-9_-]{1,64}"
 
@@ -71,11 +73,11 @@ class AgentBroker:
     port: int = setting(_whole(1, 65_535), default=1883)
     topic: str = setting(_text(_ONE_LEVEL, "one level of a topic"), default="headnode")
     username: str = setting(_text(r"[^\0:]{1,256}", "a user's name"), default="")
-    password_file: str = setting(_PATH, default="")
+    password_file: str = setting(_FILE, default="")
     tls: bool = setting(_flag, default=False)
-    ca_file: str = setting(_PATH, default="")
-    cert_file: str = setting(_PATH, default="")
-    key_file: str = setting(_PATH, default="")
+    ca_file: str = setting(_FILE, default="")
+    cert_file: str = setting(_FILE, default="")
+    key_file: str = setting(_FILE, default="")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from sandbox.aws.server import SandboxAws
 from sandbox.aws.stack import GroupSpec, Stack, StackSpec, client, create_stack
 from sandbox.aws.values import EmulatedInstance
 from sandbox.aws.world import Timing
+from sandbox.mosquitto import Mosquitto, find_mosquitto
 from sandbox.systemd import Bind, Manager, can_run, python_inside
 from schedulers.local import store
 from tests.needs import skip_or_fail
@@ -114,6 +115,12 @@ class Site:
         started = self.manager.ctl("start", *(f"{name}.service" for name in SERVICES), timeout_s=90.0)
         assert started.returncode == 0, started.stderr + "\n".join(map(self.log, SERVICES))
 
+    def amend(self, name: str, text: str) -> None:
+        """A drop-in, as `systemctl edit` makes one; "" takes it back."""
+        path = f"/etc/systemd/system/{name}.service.d/override.conf"
+        self.manager.run("sh", "-c", f'printf %s "$1" >{path}', "sh", text)
+        self.manager.ctl("daemon-reload")
+
     def configure(self, text: str) -> None:
         (self.directory / "etc" / "headnode.toml").write_text(text)
 
@@ -126,11 +133,13 @@ def site() -> Iterator[Site]:
     directory.chmod(0o755)
     (directory / "etc").mkdir()
     (directory / "local").mkdir()
+    (directory / "secrets").mkdir(mode=0o700)
     units = {f"{name}.service": (ROOT / "systemd" / f"{name}.service").read_text() for name in SERVICES}
     units |= {f"{name}.service.d/test.conf": DROP_IN.format(name=name) for name in SERVICES}
     binds = (
         *python_inside(directory),
         Bind(outside=directory / "etc", inside="/etc/headnode"),
+        Bind(outside=directory / "secrets", inside="/srv/secrets"),
         Bind(outside=directory / "local", inside="/srv/local", writable=True),
     )
     manager = Manager(directory=directory / f"m{secrets.token_hex(4)}", units=units, binds=binds)
@@ -224,6 +233,34 @@ def test_one_is_reloaded_as_the_same_process_and_a_wrong_file_changes_nothing(na
     finally:
         site.configure(whole(site))
         site.manager.ctl("restart", f"{name}.service", timeout_s=90.0)
+
+
+@pytest.mark.parametrize("name", ["jobwatcher", "nodewatcher"])
+def test_a_password_that_only_root_may_read_reaches_the_service_by_its_credential(name: str, site: Site, tmp_path: Path) -> None:
+    if find_mosquitto() is None:
+        skip_or_fail("no real Mosquitto: it is not installed")
+    broker = Mosquitto(directory=tmp_path / "broker", users={"head": "swordfish"})
+    broker.start()
+    secret = site.directory / "secrets" / "mqtt"
+    mqtt = f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\nusername = "head"\npassword_file = "credential:mqtt"\n'
+    try:
+        site.configure(whole(site) + mqtt)
+        site.manager.ctl("stop", f"{name}.service")
+        site.manager.ctl("reset-failed", f"{name}.service")
+        assert site.manager.ctl("start", f"{name}.service", timeout_s=90.0).returncode != 0, "it was not handed over"
+        assert "LoadCredential=mqtt:" in site.log(name), "and it says how to hand it over"
+        secret.write_text("swordfish\n")
+        secret.chmod(0o600)
+        site.amend(name, "[Service]\nLoadCredential=mqtt:/srv/secrets/mqtt\n")
+        site.manager.ctl("reset-failed", f"{name}.service")
+        assert site.manager.ctl("start", f"{name}.service", timeout_s=90.0).returncode == 0, site.log(name)
+        site.until(lambda: "broker.connected" in site.log(name), "it is let in")
+        assert "swordfish" not in site.manager.run("cat", f"/var/log/{name}.log").stdout
+    finally:
+        broker.stop()
+        site.amend(name, "")
+        site.configure(whole(site))
+        site.manager.ctl("stop", f"{name}.service")
 
 
 def ready(instance: EmulatedInstance) -> str:
