@@ -34,7 +34,7 @@ _SIGNS = (
 )  # without any of these no text holds one: most do not
 _SECRET_TEXT = re.compile(
     r"""(?ix)
-    (?P<before> \b(?: aws_)? (?: secret[_-]?(?:access[_-]?)?key | session[_-]?token | security[_-]?token | password | passwd
+    (?P<before> (?<![a-z0-9]) (?: secret[_-]?(?:access[_-]?)?key | session[_-]?token | security[_-]?token | password | passwd
         | x-amz-(?:security-token|signature|credential) | authorization | private[_-]?key )
         ["']? \s* (?: [=:] | \ is\b ) \s* ["']? (?: (?: bearer | basic | aws4-hmac-sha256 ) \s+ )? )
       (?P<secret> [^\s"',;&]+ )

@@ -115,7 +115,13 @@ class _Heard(logging.Handler):
         self._hear = hear
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._hear(self.format(record))
+        """As every handler of the standard library: a line that cannot be written is a word on standard error, and no more."""
+        try:
+            line = self.format(record)
+        except Exception:  # noqa: BLE001  a value that has no text, a library's line whose arguments do not fit
+            self.handleError(record)
+            return
+        self._hear(line)
 
 
 def _shared() -> list[Processor]:

@@ -104,6 +104,8 @@ def test_a_flood_of_fields_and_nested_lists_is_one_short_line() -> None:
         f"Authorization: Bearer {SECRET}",
         f"X-Amz-Security-Token={SECRET}",
         f"the password is {SECRET}",
+        f"HEADNODE_MQTT_PASSWORD={SECRET}",
+        f"the role's_session_token={SECRET}",
         f"-----BEGIN RSA PRIVATE KEY-----\n{SECRET}\n{SECRET}",
     ],
 )
@@ -180,6 +182,26 @@ async def test_what_is_heard_for_elsewhere_is_the_same(stream: io.StringIO, tmp_
     with hear_lines(heard.append):
         await asyncio.to_thread(log.info, "some.event", password=SECRET, because="b" * 9_000)
     assert heard == stream.getvalue().splitlines()
+
+
+class Wordless:
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+def test_a_line_that_cannot_be_written_stops_nobody_wherever_lines_go(
+    stream: io.StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logs(level="info", stream=stream)  # without pytest's own handler, for which such a line is a failure
+    heard: list[str] = []
+    with hear_lines(heard.append):
+        logging.getLogger("a.library").warning("%d of %d", *[1])
+        log.info("some.event", value=Wordless())
+        log.info("some.event", value=10**5_000)
+        log.info("next.event")
+    assert [json.loads(text)["event"] for text in heard] == ["next.event"]
+    assert [json.loads(text)["event"] for text in stream.getvalue().splitlines() if "next" in text] == ["next.event"]
+    assert "Logging error" in capsys.readouterr().err
 
 
 def test_the_level_changes_for_everybody_who_has_logged_before(stream: io.StringIO) -> None:
