@@ -90,7 +90,7 @@ def _read(
 
 def _show(line: LogLine, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(line.text if line.text.startswith("{") else json.dumps(dict(line.fields)))
+        typer.echo(json.dumps(dict(line.fields)))
         return
     text = render_line(line)
     colour = _COLOURS.get(str(line.fields.get("level", "")))
@@ -100,9 +100,9 @@ def _show(line: LogLine, *, as_json: bool) -> None:
 def parse_since(text: str, *, now: float) -> float:
     """Seconds since the epoch, of a time ago or of a time in ISO 8601 (UTC unless it says otherwise). Raises InvalidValue."""
     if found := _PERIOD.fullmatch(text):
-        return now - int(found[1]) * _SECONDS[found[2]]
+        return max(0.0, now - int(found[1]) * _SECONDS[found[2]])
     try:
         at = datetime.fromisoformat(text)
     except ValueError as err:
         raise InvalidValue(f"{text!r:.40} is no time", hint="write 30m, 2h, 1d, or 2026-11-25T10:00") from err
-    return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
+    return max(0.0, (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp())

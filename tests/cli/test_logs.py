@@ -96,6 +96,11 @@ def test_times_that_people_write() -> None:
         parse_since("yesterday", now=0.0)
 
 
+@pytest.mark.parametrize("text", ["999999d", "0001-01-01", "0001-01-01T00:00+23:59"])
+def test_before_all_time_is_the_beginning(text: str) -> None:
+    assert parse_since(text, now=1_764_000_000.0) == 0.0
+
+
 def test_lines_of_all_files_come_in_the_order_of_time_older_files_first(tmp_path: Path) -> None:
     def at(second: int) -> str:
         return f"2026-11-25T10:00:{second:02d}.000000Z"
@@ -253,6 +258,14 @@ def test_the_command_reads_files_and_chooses(tmp_path: Path) -> None:
     assert [json.loads(text)["instance_id"] for text in told.stdout.splitlines()] == ["i-1", "i-2"], "what is too old is left out"
     old = CliRunner().invoke(app, ["logs", "--json", "--daemon", "jobwatcher", "--since", "2019-01-01", "--config", str(path)])
     assert [json.loads(text)["event"] for text in old.stdout.splitlines()] == ["capacity.raised"]
+
+
+def test_each_line_for_a_program_is_json_whatever_is_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "headnode.toml"
+    path.write_text(FILE.format(more=f'[log.file]\ndirectory = "{tmp_path}"'))
+    (tmp_path / "sqswatcher.log").write_text("{broken \x1b[2J\nTraceback\n")
+    told = CliRunner().invoke(app, ["logs", "--json", "--config", str(path)])
+    assert [json.loads(text) for text in told.stdout.splitlines()] == [{"event": "{broken \x1b[2J"}, {"event": "Traceback"}]
 
 
 @pytest.fixture
