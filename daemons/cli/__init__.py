@@ -42,13 +42,29 @@ def root(
 
 
 def main() -> None:
-    """Run the command line. An error of ours is one message with the next step: exit code 2 for a wrong set-up, 1 otherwise."""
+    """Run the command line. An error of ours is one message with the next step: exit code 2 for a wrong set-up, 1 otherwise; and
+    so is a file that cannot be read or written.
+    """
     try:
         app()
     except HeadnodeError as err:
-        typer.echo(f"headnode: {err}", err=True)
-        for problem in err.problems if isinstance(err, ConfigError) else ():
-            typer.echo(f"  {problem}", err=True)
-        if err.hint:
-            typer.echo(f"next: {err.hint}", err=True)
+        _complain(
+            str(err), *(f"  {problem}" for problem in (err.problems if isinstance(err, ConfigError) else ())), hint=err.hint
+        )
         sys.exit(2 if isinstance(err, ConfigError) else 1)
+    except OSError as err:
+        if err.filename is None:
+            raise
+        denied = isinstance(err, PermissionError)
+        _complain(
+            f"{err.filename}: {err.strerror}", hint="run it as root, or as a member of the group headnode" if denied else ""
+        )
+        sys.exit(1)
+
+
+def _complain(first: str, *more: str, hint: str) -> None:
+    """On standard error. Some of the words are others': AWS's, the scheduler's."""
+    from daemons.cli.common import printable  # noqa: PLC0415  it loads what reads a configuration
+
+    words = "\n".join([f"headnode: {first}", *more, *([f"next: {hint}"] if hint else [])])
+    typer.echo("\n".join(map(printable, words.split("\n"))), err=True)

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from daemons.aws.session import open_clients
-from daemons.cli.common import ConfigOption, JsonOption, read_config
+from daemons.cli.common import ConfigOption, JsonOption, printable, read_config
 from daemons.config import Config, config_path
 from daemons.doctor.examine import AREAS, LOOKS, Look, Told, examine
 from daemons.doctor.findings import Severity, worst
@@ -51,7 +51,7 @@ def doctor(
         rows = [{"area": one.area, **asdict(one.finding)} for one in told]
         typer.echo(json.dumps({"ok": result is not Severity.ERROR, "worst": result, "findings": rows}, indent=2))
     else:
-        _print(told, show_all=show_all)
+        print_told(told, show_all=show_all)
     if result is Severity.ERROR:
         raise typer.Exit(1)
 
@@ -79,7 +79,7 @@ async def _examine(config: Config, file: Path, looks: Sequence[Look], *, quiet: 
             return await examine(scene, looks, done=done)
 
 
-def _print(told: Sequence[Told], *, show_all: bool) -> None:
+def print_told(told: Sequence[Told], *, show_all: bool) -> None:
     """By area, and how many there are of each kind; what is well is counted."""
     console = Console(highlight=False, soft_wrap=True)
     for area in dict.fromkeys(one.area for one in told):
@@ -90,10 +90,10 @@ def _print(told: Sequence[Told], *, show_all: bool) -> None:
             if finding.severity is Severity.OK and not show_all:
                 continue
             style = _STYLES[finding.severity]
-            words = escape(f"{finding.id} ({finding.looked_at}): {finding.found}")
+            words = escape(printable(f"{finding.id} ({finding.looked_at}): {finding.found}"))
             console.print(f"  [{style}]{finding.severity}[/{style}] {words}")
             if finding.remedy:
-                console.print(f"      remedy: {escape(finding.remedy)}")
+                console.print(f"      remedy: {escape(printable(finding.remedy))}")
     counts = Counter(one.finding.severity for one in told)
     worse = [severity for severity in reversed(Severity) if severity is not Severity.OK and counts[severity]]
     tally = [f"{counts[severity]} {severity}{'s' * (counts[severity] != 1)}" for severity in worse]

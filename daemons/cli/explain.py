@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from daemons.cli.common import ConfigOption, JsonOption, read_config
+from daemons.cli.common import ConfigOption, JsonOption, printable, read_config
 from daemons.cli.complete import complete_fleet, complete_node
 from daemons.errors import HeadnodeError
 from daemons.record import read_last
@@ -99,7 +99,7 @@ def _tell(context: typer.Context, explain: Callable[[Record], words.Explanation]
         document = {"found": explanation.found, "sentences": explanation.sentences, **explanation.facts}
         typer.echo(json.dumps(document))
     else:
-        typer.echo("\n".join(explanation.sentences))
+        typer.echo("\n".join(map(printable, explanation.sentences)))
     if not explanation.found:
         raise typer.Exit(1)
 

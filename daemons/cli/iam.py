@@ -7,13 +7,13 @@ from urllib.parse import urlsplit
 
 import botocore.session
 import typer
-from botocore.exceptions import UnknownRegionError
+from botocore.exceptions import BotoCoreError, UnknownRegionError
 
 from daemons.aws.permissions import Account, Role, render_policy
 from daemons.cli.common import ConfigOption, read_config
 from daemons.config import Config
 from daemons.config.kinds import TOPIC_ARN
-from daemons.errors import ConfigError
+from daemons.errors import AwsUnavailable, ConfigError
 from daemons.names import parse_match
 
 app = typer.Typer(help="Policies of least privilege, made of the calls that headnode really makes.", no_args_is_help=True)
@@ -91,3 +91,5 @@ def _partition(region: str) -> str:
         return str(botocore.session.Session().get_partition_for_region(region))
     except UnknownRegionError as err:
         raise ConfigError(f"nobody knows which partition region {region} is in", hint="correct the region") from err
+    except BotoCoreError as err:
+        raise AwsUnavailable(f"AWS's list of regions cannot be read: {err}", hint="check AWS_PROFILE") from err

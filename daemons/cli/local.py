@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from daemons.cli.common import JsonOption, print_rows
+from daemons.cli.common import JsonOption, print_rows, printable
 from daemons.errors import ConfigError, HeadnodeError, InvalidValue, SchedulerUnavailable
 from daemons.model import Hostname, Shape
 from daemons.names import parse_hostname
@@ -136,7 +136,8 @@ def job(file: FileOption, job_id: JobArgument, as_json: JsonOption = False) -> N
     with _opened(file, writes=False) as db:
         found, tasks = engine.find_job(db, job_id), engine.tasks_of(db, [job_id])
     if not as_json:
-        typer.echo(f"job {job_id} ({found.spec.name}), submitted {datetime.fromtimestamp(found.submitted_at).astimezone():%F %T}")
+        name, submitted = printable(found.spec.name), datetime.fromtimestamp(found.submitted_at).astimezone()
+        typer.echo(f"job {job_id} ({name}), submitted {submitted:%F %T}")
     rows = [
         {
             "task": task.index,

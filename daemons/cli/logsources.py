@@ -175,6 +175,10 @@ def _with_time(line: LogLine, at_ms: int) -> LogLine:
 
 def _client(config: Config) -> Any:
     import boto3  # noqa: PLC0415  loaded where it is used
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415
 
     endpoint = config.endpoints.get("logs", config.endpoints.get("default"))
-    return boto3.client("logs", region_name=config.region, endpoint_url=endpoint)
+    try:
+        return boto3.client("logs", region_name=config.region, endpoint_url=endpoint)
+    except BotoCoreError as err:
+        raise AwsUnavailable(f"opening a client (logs): {err}", hint="check AWS_PROFILE and credentials") from err

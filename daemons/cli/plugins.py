@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from daemons.cli.common import ConfigOption, JsonOption, print_rows, progress, read_config
+from daemons.cli.common import ConfigOption, JsonOption, print_rows, printable, progress, read_config
 from daemons.config import Config
 from daemons.errors import ConfigError
 from daemons.model import InstanceId, NodeSpec
@@ -82,7 +82,7 @@ def check(
         typer.echo(json.dumps({"plugin": name, "ok": ok, "findings": [asdict(finding) for finding in findings]}))
     else:
         for finding in findings:
-            typer.echo(f"{'kept  ' if finding.kept else 'BROKEN'}  {finding.promise}: {finding.seen}")
+            typer.echo(f"{'kept  ' if finding.kept else 'BROKEN'}  {finding.promise}: {printable(finding.seen)}")
     if not all(finding.kept for finding in findings):
         raise typer.Exit(EXIT_BROKEN)
 

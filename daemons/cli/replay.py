@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from daemons.cli.common import ConfigOption, JsonOption, read_config
+from daemons.cli.common import ConfigOption, JsonOption, printable, read_config
 from daemons.cli.explain import NothingRecorded, ShadowOption, directory_of
 from daemons.errors import InvalidValue
 from daemons.record import read_records
@@ -47,7 +47,7 @@ def replay_command(
         typer.echo(json.dumps([asdict(one) for one in outcomes]))
     else:
         for one in outcomes:
-            typer.echo("\n".join([one.title, *(f"  {difference}" for difference in one.differences)]))
+            typer.echo("\n".join([one.title, *(f"  {printable(difference)}" for difference in one.differences)]))
         changed = sum(bool(one.differences) for one in outcomes)
         typer.echo(f"{len(outcomes)} decisions, {changed} differ")
     if any(one.differences for one in outcomes):

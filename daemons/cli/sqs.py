@@ -137,7 +137,10 @@ class ClusterQueue:
     def _client(self, service: str) -> Any:
         endpoints, make = self._config.endpoints, boto3.client
         endpoint = endpoints.get(service, endpoints.get("default"))
-        return make(service, region_name=self._config.region, endpoint_url=endpoint, config=_PATIENCE)  # type: ignore[call-overload]  # a plain name
+        try:
+            return make(service, region_name=self._config.region, endpoint_url=endpoint, config=_PATIENCE)  # type: ignore[call-overload]  # a plain name
+        except BotoCoreError as err:
+            raise AwsUnavailable(f"opening a client ({service}): {err}", hint="check AWS_PROFILE and credentials") from err
 
     def _ask(self, operation: str, **request: Any) -> Any:
         return self._ask_of(self._sqs, operation, **request)

@@ -8,7 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from daemons.cli import app
-from daemons.doctor.examine import AREAS
+from daemons.cli.doctor import print_told
+from daemons.doctor.examine import AREAS, Told
+from daemons.doctor.findings import Finding, Severity
 from daemons.errors import ConfigError
 from sandbox.aws.server import SandboxAws
 from tests.doctor.ground import ACCOUNT, Ground
@@ -56,3 +58,12 @@ def test_an_area_that_there_is_not(ground: Ground) -> None:
     result = runner.invoke(app, ["doctor", "--config", str(ground.directory / "headnode.toml"), "--only", "weather"])
     assert isinstance(result.exception, ConfigError)
     assert "permissions" in result.exception.hint
+
+
+def test_words_of_others_move_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    words = "AWS said \x1b[2J [red]no[/red]"
+    finding = Finding(id="queue-exists", severity=Severity.ERROR, looked_at="q\x9b", found=words, remedy=words)
+    print_told([Told(area="queue", finding=finding)], show_all=False)
+    said = capsys.readouterr().out
+    assert not {"\x1b", "\x9b"} & set(said)
+    assert said.count("AWS said ?[2J [red]no[/red]") == 2

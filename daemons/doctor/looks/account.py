@@ -62,5 +62,7 @@ def _clock_by(err: HeadnodeError, *, now: float) -> Sequence[Finding]:
 async def look_at_addresses(scene: Scene) -> Sequence[Finding]:
     """Asks nobody."""
     session, region = botocore.session.Session(), scene.config.region
-    known = [name for partition in session.get_available_partitions() for name in session.get_available_regions("sqs", partition)]
+    with translated("reading AWS's list of regions", region):
+        partitions = session.get_available_partitions()
+        known = [name for partition in partitions for name in session.get_available_regions("sqs", partition)]
     return [account.check_region(region, known), *account.check_endpoints(region, scene.config.endpoints)]
