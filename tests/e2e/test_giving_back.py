@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slurm]
 ROUNDS, NODES = 200, 8  # each round is a job and a node; so many race at once
 OVER = ("COMPLETED", "FAILED", "NODE_FAIL", "CANCELLED", "TIMEOUT")
 IDLE_FOR_S = 20.0
+FROZEN_FOR_S = 40.0  # by everybody's clock: more than any time-out of the sandbox's Slurm (SlurmdTimeout is 30 s)
 OPTIONS = NodewatcherConfig(idle_for_s=IDLE_FOR_S, max_ending_share=1.0, down_for_s=300.0)
 
 
@@ -153,17 +155,20 @@ async def test_jobs_that_arrive_at_the_very_moment_of_the_drain_are_neither_kill
 async def test_a_controller_that_hangs_longer_than_every_time_out_ends_nobody_and_afterwards_life_goes_on(
     dynamic: Bench, directory: Path
 ) -> None:
-    stage = Stage(dynamic, directory, timeout_s=0.5)
+    stage = Stage(dynamic, directory, timeout_s=2.0)
     busy, idle = await stage.joins(1, 2)
     job = dynamic.cluster.submit("--time=5", f"--nodelist={busy}", script="#!/bin/sh\nexec sleep 600\n")
     await dynamic.state_becomes(job, "RUNNING")
     await stage.passes(after_s=10.0)
+    thaws_at, passes = time.monotonic() + FROZEN_FOR_S, 0
     with dynamic.cluster.frozen_controller():
-        for _ in range(12):  # two hours: beyond idle_for, down_for, boot time-outs
+        while time.monotonic() < thaws_at or passes < 12:  # two hours by our clock: beyond idle_for, down_for, boot time-outs
+            passes += 1
             with pytest.raises(SchedulerUnavailable):
                 await stage.passes(after_s=600.0)
     assert not stage.groups.ended
     assert {row.state for row in stage.rows.stored.values()} == {State.REGISTERED}
+    await dynamic.usable(busy, idle)
     await stage.passes(after_s=10.0)
     assert not stage.groups.ended, "nobody saw it idle while Slurm was silent"
     await stage.passes(after_s=IDLE_FOR_S)

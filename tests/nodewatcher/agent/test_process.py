@@ -237,7 +237,7 @@ def test_a_metadata_token_that_runs_out_is_asked_for_again(site: Site) -> None:
 
 def test_a_node_that_nobody_leads_and_that_does_nothing_ends_itself(site: Site) -> None:
     mark = site.directory / "shut down"
-    rule: dict[str, Any] = {"head_silent_s": 2.0, "idle_cpu_share": 1.0, "shutdown": ["/usr/bin/touch", str(mark)]}
+    rule: dict[str, Any] = {"head_silent_s": 8.0, "idle_cpu_share": 1.0, "shutdown": ["/usr/bin/touch", str(mark)]}
     agent = site.start(agent=("-c", QUIET), **rule)
     until(site.ear.readings, "a reading")
     for count in (4, 8, 12, 16, 20):

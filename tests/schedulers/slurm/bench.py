@@ -82,12 +82,16 @@ class Bench:
                 *(asyncio.get_running_loop().run_in_executor(threads, self.cluster.boot, one) for one in instances)
             )
         hostnames = [spec.hostname for spec in specs]
+        await self.usable(*hostnames)
+        return hostnames
+
+    async def usable(self, *hostnames: Hostname) -> None:
+        """Until Slurm would start jobs on all of them."""
 
         async def are_up() -> bool:
             return all([(await self.node(hostname)).is_usable for hostname in hostnames])
 
         await until(are_up, what=f"{hostnames} are up")
-        return hostnames
 
     async def node(self, hostname: Hostname) -> Node:
         return next(node for node in await self.slurm.nodes() if node.hostname == hostname)
