@@ -33,6 +33,7 @@ from daemons.model import (
     Shape,
     State,
 )
+from nodewatcher.apply import World
 from nodewatcher.memory import Memory
 from nodewatcher.observe import Observation, join
 from nodewatcher.plan import plan_nodes
@@ -146,7 +147,7 @@ async def _quiet_cycle(seen: Observation) -> Counted:
     up = tuple(replace(node, states=frozenset({NodeState.BUSY}), jobs=frozenset({JobId("1")})) for node in seen.nodes)
     world: Any = Counted(replace(seen, snapshots=tuple(quiet), nodes=up))
     with tempfile.TemporaryDirectory() as directory:
-        everybody: Any = _World(world)
+        everybody = World(scheduler=world, groups=world, rows=world, checks=world)
         recorder = Recorder(Path(directory), most_bytes=1 << 26)
         service = Shrinking(everybody, recorder=recorder, options=NodewatcherConfig(), clock=lambda: NOW, awake=time.monotonic)
         await service.cycle()
@@ -154,17 +155,6 @@ async def _quiet_cycle(seen: Observation) -> Counted:
         await service.cycle()
     counted: Counted = world
     return counted
-
-
-class _World:
-    """nodewatcher's world, all of it played by one."""
-
-    def __init__(self, everybody: Any) -> None:
-        self.scheduler = self.groups = self.rows = self.checks = everybody
-
-    @staticmethod
-    def readings() -> dict[InstanceId, Any]:
-        return {}
 
 
 def promises(rows: Sequence[dict[str, Any]]) -> Iterator[Promise]:
