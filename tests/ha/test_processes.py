@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from moto.dynamodb.models import dynamodb_backends
 
-from daemons.ha.lease import lease_key
+from daemons.ha.lease import SERVICES, lease_key
 from sandbox.aws import front
 from sandbox.aws.server import SandboxAws
 from sandbox.aws.stack import GroupSpec, Stack, StackSpec, client, create_stack
@@ -156,6 +156,9 @@ class Ground:
             instance_type = "c5.xlarge"
             cpus = 4
             boot_timeout_s = 0.5
+            [jobwatcher]
+            state_dir = "{self.directory / head}"
+            wake_socket = ""
             [nodewatcher]
             interval_s = 0.5
             state_dir = "{self.directory / head}"
@@ -255,8 +258,9 @@ async def test_who_was_stopped_before_it_ends_an_instance_does_not_end_it_later(
     assert len(ends) == 2, "each once"
 
 
-async def test_a_service_that_is_told_to_stop_hands_over_at_once(ground: Ground) -> None:
-    await ground.both_begin("sqswatcher")
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_service_that_is_told_to_stop_hands_over_at_once(service: str, ground: Ground) -> None:
+    await ground.both_begin(service)
     gate = ground.gate
     first = gate.holder()
     other = next(head for head in HEADS if head != first)
