@@ -35,7 +35,7 @@ from tests.sqswatcher.cluster import Cluster
 MOST_ROUNDS = 60
 FAIL_OVERS = 100
 GROUP_DEEDS = ("raise_desired", "launch", "cancel_unfulfilled", "end", "complete_hook", "extend_hook")
-SCHEDULER_DEEDS = ("register", "deregister", "drain", "resume", "advertise")
+SCHEDULER_DEEDS = ("register", "deregister", "requeue", "drain", "resume", "set_aside", "give_back", "advertise")
 
 
 @dataclass
