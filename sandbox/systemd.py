@@ -197,6 +197,7 @@ def python_inside(directory: Path) -> tuple[Bind, ...]:
     packages = next(path for path in sys.path if path.endswith("site-packages"))
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     modules = {name: f"-m {name}" for name in ("sqswatcher", "jobwatcher", "nodewatcher")}
+    modules["headnode-agent"] = "-m nodewatcher.agent"
     for name, words in {**modules, "headnode": "-c 'from daemons.cli import main; main()'"}.items():
         path = programs / name
         path.write_text(

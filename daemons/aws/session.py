@@ -21,6 +21,8 @@ from daemons.errors import AwsRefused, AwsUnavailable
 from daemons.ha.look import last_look
 
 READ_TIMEOUT_S = 30  # above SQS's longest poll of 20 s
+CONNECT_TIMEOUT_S = 5
+ATTEMPTS = 5  # the units' TimeoutStopSec is longer than all of them
 THROTTLES = frozenset(
     {
         "Throttling",
@@ -60,7 +62,7 @@ class Clients:
 
     async def get(self, service: str) -> Any:
         """The client of a service."""
-        return await self._opened(service, service, attempts=5)
+        return await self._opened(service, service, attempts=ATTEMPTS)
 
     async def once(self, service: str) -> Any:
         """A client whose calls are made once: for what a repetition would do a second time."""
@@ -70,7 +72,7 @@ class Clients:
         if name not in self._open:
             config = AioConfig(
                 retries={"mode": "standard", "total_max_attempts": attempts},
-                connect_timeout=5,
+                connect_timeout=CONNECT_TIMEOUT_S,
                 read_timeout=READ_TIMEOUT_S,
                 user_agent_extra="headnode",
             )

@@ -13,6 +13,7 @@ import structlog
 from daemons.errors import ConfigError
 from daemons.logs import configure_logs
 from daemons.loop import stop_on_signals
+from daemons.notify import progress_of_process
 from nodewatcher.agent.config import DEFAULT_PATH, AgentConfig, load_agent_config
 
 log = structlog.get_logger()
@@ -55,7 +56,7 @@ async def _serve(config: AgentConfig, path: Path) -> None:
     from nodewatcher.agent.service import Agent  # noqa: PLC0415  what an extra brings: see _check_installation
 
     stop = stop_on_signals()
-    await Agent(config, path).run(stop)
+    await Agent(config, path, progress=progress_of_process()).run(stop)
     log.info("agent.stopped")
 
 

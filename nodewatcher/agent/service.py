@@ -18,6 +18,7 @@ from daemons.metrics import GONE, UP, HostReading, Topics, render_reading
 from daemons.model import InstanceId
 from daemons.mqtt import Heard, Line, subscribed
 from daemons.names import parse_instance_id
+from daemons.notify import Progress
 from nodewatcher.agent.config import AgentConfig
 from nodewatcher.agent.deadman import DeadMan
 from nodewatcher.agent.host import Host
@@ -33,7 +34,9 @@ Shutdown = Callable[[], Awaitable[None]]
 
 
 class Agent:
-    """One node's agent. `awake` counts seconds that nobody can set; `first_wait_s` is until the second announcement."""
+    """One node's agent. `awake` counts seconds that nobody can set; `first_wait_s` is until the second announcement.
+    `progress` hears how it gets on; it is ready once it knows which instance it is on.
+    """
 
     def __init__(
         self,
@@ -42,11 +45,13 @@ class Agent:
         *,
         awake: Callable[[], float] = time.monotonic,
         first_wait_s: float = _FIRST_WAIT_S,
+        progress: Progress | None = None,
     ) -> None:
         self._config = config
         self._path = config_path
         self._awake = awake
         self._first_wait_s = first_wait_s
+        self._progress = progress or Progress()
         self._imds = Imds(config.imds)
         self._host = Host(awake)
         self._spot_action, self._rebalance = "", False
@@ -55,11 +60,17 @@ class Agent:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`, or until the dead-man rule has ended the node. Raises ConfigError for files that cannot be used."""
+        async with self._progress.watched():
+            await self._run(stop)
+        self._progress.stops()
+
+    async def _run(self, stop: asyncio.Event) -> None:
         instance_id = await self._who_am_i(stop)
         if instance_id is None:
             return
         structlog.contextvars.bind_contextvars(instance_id=instance_id)
         log.info("agent.started")
+        self._progress.ends(f"{instance_id} is announced to the head")
         jobs = [self._announce(stop), self._watch(stop), self._talk(instance_id, stop)]
         tasks = [asyncio.create_task(job) for job in jobs]
         try:
@@ -77,6 +88,7 @@ class Agent:
             except (ImdsUnavailable, InvalidValue) as err:
                 failures += 1
                 log.warning("imds.failed", failures=failures, **err.to_event())
+                self._progress.fails(f"does not know which instance it is on: {err}")
                 await sleep_unless(stop, back_off_s(failures, period_s=1.0, jitter=0.5))
         return None
 
@@ -90,11 +102,13 @@ class Agent:
             )
             if code == _REGISTERED:
                 log.info("agent.registered", tries=tries)
+                self._progress.ends("the head has registered this node")
                 return
             if code == _TOLD:
                 log.info("agent.announced", tries=tries, next_look_s=wait_s)
             else:
                 log.warning("agent.announcement_failed", tries=tries, exit_code=code, error=words, next_try_s=wait_s)
+                self._progress.fails(f"announcing it failed {tries} times, tried again in {wait_s:.0f} s: {words}")
             await sleep_unless(stop, wait_s)
             wait_s = min(2 * wait_s, max(_LONGEST_WAIT_S, self._first_wait_s))
 

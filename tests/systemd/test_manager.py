@@ -27,6 +27,7 @@ from tests.needs import skip_or_fail
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ("sqswatcher", "jobwatcher", "nodewatcher")
+AGENT = "headnode-agent"
 DEADLINE_S = 60.0
 NODES = 30
 CONFIG = """
@@ -134,8 +135,8 @@ def site() -> Iterator[Site]:
     (directory / "etc").mkdir()
     (directory / "local").mkdir()
     (directory / "secrets").mkdir(mode=0o700)
-    units = {f"{name}.service": (ROOT / "systemd" / f"{name}.service").read_text() for name in SERVICES}
-    units |= {f"{name}.service.d/test.conf": DROP_IN.format(name=name) for name in SERVICES}
+    units = {f"{name}.service": (ROOT / "systemd" / f"{name}.service").read_text() for name in (*SERVICES, AGENT)}
+    units |= {f"{name}.service.d/test.conf": DROP_IN.format(name=name) for name in (*SERVICES, AGENT)}
     binds = (
         *python_inside(directory),
         Bind(outside=directory / "etc", inside="/etc/headnode"),
@@ -275,6 +276,28 @@ def ready(instance: EmulatedInstance) -> str:
         "EC2InstanceType": instance.instance_type,
     }
     return json.dumps({"Type": "Notification", "Message": json.dumps(event)})
+
+
+def test_the_agent_is_ready_on_its_instance_tells_how_it_gets_on_and_is_restarted_when_frozen(site: Site) -> None:
+    group, region = site.stack.groups[0], site.stack.region
+    scaling = client("autoscaling", endpoint_url=site.stack.endpoint_url, region=region)
+    scaling.set_desired_capacity(AutoScalingGroupName=group, DesiredCapacity=1)
+    site.until(lambda: site.aws.scaling.instances(group), "an instance runs")
+    instance = site.aws.scaling.instances(group)[0]
+    imds = site.aws.imds_url(instance.instance_id).rstrip("/")
+    lines = ['cluster = "hpc"', f'region = "{region}"', f'queue = "{site.stack.queue_url}"', f'table = "{site.stack.table}"']
+    lines += [f'endpoint = "{site.stack.endpoint_url}"', f'imds = "{imds}"']
+    (site.directory / "etc" / "agent.toml").write_text("\n".join(lines))
+    site.manager.ctl("start", "sqswatcher.service", timeout_s=90.0)
+    started = site.manager.ctl("start", f"{AGENT}.service", timeout_s=90.0)
+    assert started.returncode == 0, site.log(AGENT) + site.manager.ctl("status", f"{AGENT}.service").stdout
+    site.until(lambda: "registered this node" in site.unit(AGENT)[1], "the agent says that its node is registered")
+    frozen = site.number(AGENT)
+    site.manager.run("kill", f"-{signal.SIGSTOP.value}", str(frozen))
+    site.until(partial(site.is_another, AGENT, frozen), "another agent runs")
+    site.until(lambda: site.unit(AGENT)[0] == "active", "the other is ready")
+    assert site.manager.ctl("stop", f"{AGENT}.service").returncode == 0
+    assert site.manager.show(f"{AGENT}.service", "Result") == "success"
 
 
 def test_one_that_is_killed_in_the_middle_of_its_work_is_restarted_and_loses_nothing(site: Site) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from daemons.aws.session import ATTEMPTS, CONNECT_TIMEOUT_S, READ_TIMEOUT_S
 from daemons.config.values import CloudwatchConfig, JobwatcherConfig, NodewatcherConfig
 from daemons.process import EXIT_USAGE
+from schedulers.commands import LocalCommands
 from tests.needs import skip_or_fail
 
 ROOT = Path(__file__).parents[2]
@@ -70,14 +72,27 @@ def test_a_bare_service_would_be_too_exposed(installed: Path) -> None:
     assert analyze(installed, "security", "--offline=true", f"--threshold={THRESHOLD}", "./bare.service").returncode != 0
 
 
-@pytest.mark.parametrize("name", ["jobwatcher", "nodewatcher", "sqswatcher"])
+@pytest.mark.parametrize("name", ["jobwatcher", "nodewatcher", "sqswatcher", "headnode-agent"])
 def test_a_service_is_ready_when_it_says_so_and_a_wrong_configuration_is_not_tried_again(name: str) -> None:
     unit = settings(f"{name}.service")
     assert unit["Type"] == "notify"
     assert int(unit["WatchdogSec"]) > 0
     assert unit["RestartPreventExitStatus"] == str(EXIT_USAGE)
     assert unit["ExecStart"] == f"/opt/headnode/bin/{name}"
-    assert unit["User"] == "headnode"
+    assert unit["User"] == ("root" if name == "headnode-agent" else "headnode")
+
+
+@pytest.mark.parametrize("name", ["jobwatcher", "nodewatcher", "sqswatcher"])
+def test_a_service_has_more_time_to_stop_than_its_longest_step_takes(name: str) -> None:
+    a_call_s = ATTEMPTS * (CONNECT_TIMEOUT_S + READ_TIMEOUT_S)
+    a_command_s = LocalCommands().timeout_s
+    assert int(settings(f"{name}.service")["TimeoutStopSec"]) > a_call_s + a_command_s
+    assert int(settings(f"{name}.service")["WatchdogSec"]) > a_call_s + a_command_s
+
+
+@pytest.mark.parametrize("name", ["jobwatcher", "nodewatcher", "sqswatcher"])
+def test_a_reload_is_a_signal(name: str) -> None:
+    assert settings(f"{name}.service")["ExecReload"] == "/bin/kill -HUP $MAINPID"
 
 
 @pytest.mark.parametrize(
