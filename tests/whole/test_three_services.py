@@ -1,14 +1,16 @@
 """All three services on one cluster of fakes, whatever happens to it: no running job is ever on an instance that we end.
 
-Jobs come and go, nodes boot, fall and vanish, sources stop answering, messages are lost, services restart, the clock is set. The
-scheduler here starts jobs on its own, at any time, as a real one does. At the end everything works again: then what waits is run,
-and what nobody needs is given back.
+Jobs come and go, nodes boot, fall, go silent and vanish, sources stop answering, messages are lost, ends have no answer, services
+restart and are killed between any two calls, nodes are held, their own metrics stop coming, the clock is set. The scheduler
+here starts jobs on its own, at any time, as a real one does. At the end everything works again: then what waits is run, and what
+nobody needs is given back.
 """
 
 import asyncio
 import logging
 import shutil
 import tempfile
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from daemons.config.values import BudgetConfig, JobwatcherConfig, NodewatcherConfig
-from daemons.errors import HeadnodeError
-from daemons.model import Hostname, InstanceId, JobDemand, JobId, Member, NodeState, Shape
+from daemons.errors import AwsUnavailable, HeadnodeError
+from daemons.metrics import HostReading, Topics, render_reading
+from daemons.model import Hostname, Instance, InstanceId, JobDemand, JobId, Member, NodeState, Shape, State
+from daemons.mqtt import Heard
 from daemons.ports import EndOutcome, Place
 from jobwatcher.plan import Options
 from jobwatcher.record import Recorder as GrowingRecorder
@@ -28,6 +32,7 @@ from jobwatcher.service import Growing
 from nodewatcher import apply as shrinking_apply
 from nodewatcher.record import Recorder as ShrinkingRecorder
 from nodewatcher.service import Shrinking
+from nodewatcher.telemetry import Telemetry
 from sqswatcher import reconcile
 from sqswatcher.apply import World
 from sqswatcher.service import Membership, Settings
@@ -40,6 +45,7 @@ from tests.fakes import (
     FakeRows,
     FakeScheduler,
     FakeZone,
+    Killed,
     hostname,
     instance_id,
 )
@@ -51,19 +57,28 @@ GROWING = Options(
     jobwatcher=JobwatcherConfig(cancel_after_s=30.0, backoff_s=30.0, backoff_most_s=60.0),
     budget=BudgetConfig(max_nodes=MAX_NODES),
 )
-SHRINKING = NodewatcherConfig(idle_for_s=60.0, down_for_s=60.0, max_ending_share=0.5, max_unhealthy_share=0.5)
+SHARE, STALE_S = 0.5, 45.0
+SHRINKING = NodewatcherConfig(
+    idle_for_s=60.0, down_for_s=60.0, max_ending_share=SHARE, max_unhealthy_share=0.5, busy_cpu_share=0.2, metrics_stale_s=STALE_S
+)
+TOPICS = Topics("headnode", "hpc")
 
 
 class TrueGroups(FakeGroups):
-    """Auto Scaling that knows, when an end is asked for, what is running on that instance."""
+    """Auto Scaling that knows, when an end is asked for, why it must not be."""
 
-    running: Any = None  # from an instance to the jobs on it
-    ended_busy: str = ""
+    objection: Any = None  # from an instance to why it must not be ended now, "" if it may
+    ended_wrongly: str = ""
+    is_mute: bool = False  # the next end has no answer, and takes effect
 
     async def end(self, instance_id: InstanceId, *, relaunch: bool = False) -> EndOutcome:
-        if jobs := self.running(instance_id):
-            self.ended_busy = f"{instance_id} was to be ended while {sorted(jobs)} run there"
-        return await super().end(instance_id, relaunch=relaunch)
+        if because := self.objection(instance_id):
+            self.ended_wrongly = f"{instance_id} was to be ended: {because}"
+        outcome = await super().end(instance_id, relaunch=relaunch)
+        if self.is_mute:
+            self.is_mute = False
+            raise AwsUnavailable("end: timed out")
+        return outcome
 
 
 class Cluster(RuleBasedStateMachine):
@@ -75,12 +90,14 @@ class Cluster(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.directory = Path(tempfile.mkdtemp(prefix="hn-whole-"))
         self.groups = TrueGroups(groups=FakeGroups.of(spec=SPEC, minimum=MINIMUM, maximum=MAXIMUM).groups)
-        self.groups.running = self._jobs_on
+        self.groups.objection = self._objection
         self.queue, self.rows, self.zone = FakeQueue(), FakeRows(), FakeZone()
         self.scheduler, self.checks, self.places = FakeScheduler(), FakeChecks(), FakePlaces()
         self.now, self.awake = 1_800_000_000.0, 1_000.0
         self.launched, self.submitted = 0, 0
         self.hosts: dict[InstanceId, Hostname] = {}
+        self.has_broker = True
+        self.away: set[str] = set()  # services that do not run
 
     @initialize()
     def start(self) -> None:
@@ -90,16 +107,22 @@ class Cluster(RuleBasedStateMachine):
 
     @rule()
     def sqswatcher_looks(self) -> None:
-        self._cycle(self.membership.cycle(asyncio.Event()))
+        self._cycle("sqswatcher", lambda: self.membership.cycle(asyncio.Event()))
         self.queue.time_passes()
 
     @rule()
     def jobwatcher_looks(self) -> None:
-        self._cycle(self.growing.cycle())
+        self._cycle("jobwatcher", self.growing.cycle)
 
     @rule()
     def nodewatcher_looks(self) -> None:
-        self._cycle(self.shrinking.cycle())
+        """A pass takes away no more working nodes than the configuration lets be on their way out at once."""
+        before = len(self.groups.ended)
+        working = {row.instance_id for row in self.rows.stored.values() if self._may_be_needed(row)}
+        most = max(1, int(len(self.groups.groups[SPEC.name].members) * SHARE))
+        self._cycle("nodewatcher", self.shrinking.cycle)
+        gone = working & set(self.groups.ended[before:])
+        assert len(gone) <= most, f"{sorted(gone)} at once"
 
     @rule()
     def services_restart(self) -> None:
@@ -127,6 +150,20 @@ class Cluster(RuleBasedStateMachine):
         for name, node in sorted(self.scheduler.known.items()):
             if self.scheduler.waiting and node.is_usable and node.is_empty and self._is_alive(name):
                 self.scheduler.on_drain.append((name, self.scheduler.waiting.pop(0).jobs[0]))
+
+    @rule(all_of_them=st.booleans())
+    def nodes_say_how_busy_they_are(self, all_of_them: bool) -> None:
+        for one in sorted(self.hosts):
+            if self.has_broker and (all_of_them or int(one.removeprefix("i-"), 16) % 2):
+                payload = render_reading(HostReading(cpu_share=0.9 if self._jobs_on(one) else 0.0))
+                self.telemetry.hear(Heard(TOPICS.reading(one), payload, retained=False))
+
+    @rule()
+    def somebody_holds_a_node(self) -> None:
+        live = sorted(row.instance_id for row in self.rows.stored.values() if row.is_live)
+        if live:
+            row = self.rows.stored[live[-1]]
+            self.rows.hold(replace(row, held_until=self.now + 100.0, held_by="ops", version=row.version + 1))
 
     @rule()
     def a_job_ends(self) -> None:
@@ -162,6 +199,11 @@ class Cluster(RuleBasedStateMachine):
         self.now += seconds
         self.awake += seconds
 
+    @rule(seconds=st.sampled_from([10, 30, 110, 400]))
+    def life_goes_on(self, seconds: float) -> None:
+        """All of it in its order, so that what goes wrong meets a cluster at work."""
+        self._everybody_acts(seconds)
+
     # What goes wrong
 
     @rule(step_s=st.sampled_from([-7200.0, 3600.0]))
@@ -173,9 +215,42 @@ class Cluster(RuleBasedStateMachine):
         source = getattr(self, who)
         source.unplugged = not source.unplugged
 
+    @rule(who=st.sampled_from(["scheduler", "groups", "rows", "queue", "zone"]), calls=st.integers(0, 8))
+    def a_service_is_about_to_be_killed(self, who: str, calls: int) -> None:
+        """At one of its next calls, whichever service makes it."""
+        getattr(self, who).fuse = calls
+
+    @rule(who=st.sampled_from(["sqswatcher", "jobwatcher", "nodewatcher"]))
+    def a_service_is_stopped(self, who: str) -> None:
+        self.away.add(who)
+
+    @rule()
+    def sqswatcher_will_be_killed_once_it_has_registered_nodes(self) -> None:
+        self.scheduler.kills_who_registers = True
+
+    @rule()
+    def the_next_end_has_no_answer(self) -> None:
+        self.groups.is_mute = True
+
+    @rule()
+    def the_broker_goes_or_comes(self) -> None:
+        self.has_broker = not self.has_broker
+
     @rule()
     def messages_are_lost(self) -> None:
         self.queue.waiting.clear()
+
+    @rule()
+    def a_node_goes_silent(self) -> None:
+        """Its daemon does not answer; its jobs run on, for all anybody knows."""
+        speaking = sorted(name for name, node in self.scheduler.known.items() if NodeState.SILENT not in node.states)
+        if speaking:
+            self.scheduler.falls(speaking[-1], NodeState.SILENT)
+
+    @rule()
+    def silent_nodes_speak_again(self) -> None:
+        for name, node in self.scheduler.known.items():
+            self.scheduler.known[name] = replace(node, states=node.states - {NodeState.SILENT})
 
     @rule()
     def a_node_falls(self) -> None:
@@ -184,6 +259,14 @@ class Cluster(RuleBasedStateMachine):
         if alive:
             self._requeue(alive[0])
             self.scheduler.falls(alive[0], NodeState.DOWN)
+
+    @rule()
+    def a_machine_breaks(self) -> None:
+        """EC2 sees it, and the scheduler goes on listing its jobs."""
+        alive = sorted(one for one, host in self.hosts.items() if host in self.scheduler.known and self._is_current(one))
+        if alive:
+            self.scheduler.falls(self.hosts[alive[0]], NodeState.DOWN)
+            self.checks.bad.add(alive[0])
 
     @rule()
     def an_instance_vanishes(self) -> None:
@@ -196,7 +279,8 @@ class Cluster(RuleBasedStateMachine):
 
     @invariant()
     def no_running_job_was_on_an_instance_that_we_ended(self) -> None:
-        assert not self.groups.ended_busy, self.groups.ended_busy
+        """Nor was the instance held, nor its metrics old where it was ended for being idle."""
+        assert not self.groups.ended_wrongly, self.groups.ended_wrongly
 
     @invariant()
     def the_group_stays_within_its_bounds_and_the_budget(self) -> None:
@@ -213,7 +297,13 @@ class Cluster(RuleBasedStateMachine):
     def _settles(self) -> None:
         """Everything works again, for a while: all jobs run, and then everything that is of use to nobody goes."""
         for source in (self.scheduler, self.groups, self.rows, self.queue, self.zone, self.checks):
-            source.unplugged = False
+            source.unplugged, source.fuse = False, None
+        self.scheduler.kills_who_registers = False
+        self.checks.bad.clear()
+        if self.away:
+            self._restart()
+        self.has_broker = True
+        self.silent_nodes_speak_again()
         for name, node in self.scheduler.known.items():
             if self._is_alive(name):  # somebody has started its daemon again: where many are down at once, nobody else would
                 self.scheduler.known[name] = replace(node, states=node.states - {NodeState.DOWN})
@@ -236,21 +326,29 @@ class Cluster(RuleBasedStateMachine):
         for _ in range(3):
             self.sqswatcher_looks()
         self.the_scheduler_starts_jobs()
+        self.nodes_say_how_busy_they_are(all_of_them=True)
         self.jobwatcher_looks()
         self.nodewatcher_looks()
         self.time_passes(seconds)
         self.no_running_job_was_on_an_instance_that_we_ended()
         self.the_group_stays_within_its_bounds_and_the_budget()
 
-    def _cycle(self, cycle: Any) -> None:
-        """A failed cycle is tried again some other time, as the loop does."""
+    def _cycle(self, service: str, cycle: Callable[[], Coroutine[None, None, None]]) -> None:
+        """A failed cycle is tried again some other time, as the loop does; who was killed is away until it is started again."""
+        if service in self.away:
+            return
         try:
-            self.loop.run_until_complete(cycle)
+            self.loop.run_until_complete(cycle())
+        except Killed:
+            self.away.add(service)
+            for source in (self.scheduler, self.groups, self.rows, self.queue, self.zone):
+                source.fuse = None
         except HeadnodeError as err:
             if not err.transient:
                 raise
 
     def _restart(self) -> None:
+        self.away.clear()
         world = World(
             queue=self.queue,
             rows=self.rows,
@@ -280,13 +378,35 @@ class Cluster(RuleBasedStateMachine):
             options=GROWING,
             clock=lambda: self.now,
         )
+        self.telemetry = Telemetry(TOPICS, clock=lambda: self.now)
         self.shrinking = Shrinking(
-            shrinking_apply.World(scheduler=self.scheduler, groups=self.groups, rows=self.rows, checks=self.checks),
+            shrinking_apply.World(
+                scheduler=self.scheduler,
+                groups=self.groups,
+                rows=self.rows,
+                checks=self.checks,
+                readings=self.telemetry.readings,
+            ),
             recorder=ShrinkingRecorder(self.directory / "shrinking", most_bytes=1 << 18),
             options=SHRINKING,
             clock=lambda: self.now,
             awake=lambda: self.awake,
         )
+
+    def _objection(self, one: InstanceId) -> str:
+        if jobs := self._jobs_on(one):
+            return f"{sorted(jobs)} run there"
+        row = self.rows.stored.get(one)
+        if row is not None and row.held_until is not None and self.now < row.held_until and row.state is not State.TERMINATING:
+            return f"it is held until {row.held_until}"
+        if row is not None and row.drain_reason.startswith("idle"):
+            reading = self.telemetry.readings().get(one)
+            if reading is None or abs(self.now - reading.at) > STALE_S:
+                return f"at {self.now} its own metrics are {reading}"
+        return ""
+
+    def _may_be_needed(self, row: Instance) -> bool:
+        return row.state in (State.REGISTERED, State.DRAINING) and row.notice is None
 
     def _jobs_on(self, one: InstanceId) -> frozenset[JobId]:
         host = self.hosts.get(one)
