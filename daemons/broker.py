@@ -37,12 +37,19 @@ def render_acl(topics: Topics, *, services: Sequence[str] = ("headnode",), waker
     return "\n".join([*lines, ""])
 
 
-def render_conf(config: MqttConfig, *, acl_file: str, passwords: str, cert_file: str = "", key_file: str = "") -> str:
-    """The broker's settings for one listener on the configuration's port. Thousands of nodes may speak while nodewatcher thinks:
-    what waits for it is bounded by bytes, not by Mosquitto's thousand messages.
+def render_conf(
+    config: MqttConfig, *, acl_file: str, passwords: str, cert_file: str = "", key_file: str = "", client_ca: str = ""
+) -> str:
+    """The broker's settings for one listener on the configuration's port. With `client_ca` a certificate that it has signed lets
+    in whom it names, and nothing else does. Thousands of nodes may speak while nodewatcher thinks: what waits for it is bounded
+    by bytes, not by Mosquitto's thousand messages.
     """
     lines = ["per_listener_settings true", f"listener {config.port}", "allow_anonymous false"]
-    lines += [f"password_file {passwords}", f"acl_file {acl_file}"]
+    lines += [f"acl_file {acl_file}"]
+    if client_ca:
+        lines += [f"cafile {client_ca}", "require_certificate true", "use_identity_as_username true"]
+    else:
+        lines += [f"password_file {passwords}"]
     if config.tls:
         lines += [f"certfile {cert_file}", f"keyfile {key_file}", "tls_version tlsv1.2"]
     lines += ["max_packet_size 8192", "max_queued_messages 0", "max_queued_bytes 67108864", "max_inflight_messages 1000"]

@@ -39,6 +39,9 @@ def render(
     waker: Annotated[list[str] | None, typer.Option("--waker", metavar="USER", help="May wake jobwatcher. Repeatable.")] = None,
     cert_file: Annotated[str, typer.Option(help="The broker's certificate, where [mqtt] has tls.")] = "",
     key_file: Annotated[str, typer.Option(help="The key of the broker's certificate.")] = "",
+    client_ca: Annotated[
+        str, typer.Option(metavar="FILE", help="Let in whom certificates signed by this authority name, instead of passwords.")
+    ] = "",
 ) -> None:
     """Render the ACL that lets each node speak under its own instance id only.
 
@@ -54,14 +57,23 @@ def render(
         return
     if mqtt.tls and not (cert_file and key_file):
         raise ConfigError("[mqtt] has tls, and the broker's certificate is not named", hint="add --cert-file and --key-file")
+    if client_ca and not mqtt.tls:
+        raise ConfigError("certificates of clients need tls", hint="set tls in [mqtt], and add --cert-file and --key-file")
     directory = directory.absolute()
     acl_file, passwords = directory / "headnode.acl", directory / "headnode.passwords"
-    conf = render_conf(mqtt, acl_file=str(acl_file), passwords=str(passwords), cert_file=cert_file, key_file=key_file)
+    conf = render_conf(
+        mqtt,
+        acl_file=str(acl_file),
+        passwords=str(passwords),
+        cert_file=cert_file,
+        key_file=key_file,
+        client_ca=client_ca,
+    )
     _write(acl_file, acl, mode=0o600, owner=_MOSQUITTO)
     _write(directory / "headnode.conf", conf, mode=0o644)
-    if not passwords.exists():
+    if not client_ca and not passwords.exists():
         _write(passwords, "", mode=0o600, owner=_MOSQUITTO)
-    for path in (acl_file, directory / "headnode.conf", passwords):
+    for path in (acl_file, directory / "headnode.conf", *(() if client_ca else (passwords,))):
         typer.echo(path)
 
 

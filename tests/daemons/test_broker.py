@@ -1,6 +1,7 @@
 """A real Mosquitto with the files that `headnode mqtt` renders: a node speaks for itself alone."""
 
 import asyncio
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -113,6 +114,53 @@ async def test_a_node_is_heard_under_its_own_id_and_never_under_anothers(site: S
         (TOPICS.reading(ONE), b"the truth"),
         (TOPICS.wake, b"submit"),
     }
+
+
+class Authority:
+    """Signs certificates for who is named in them."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.cert = self._signed("authority", "-x509")[0]
+
+    def names(self, who: str) -> tuple[str, str]:
+        """A certificate and its key."""
+        signed_by = ("-CA", self.cert, "-CAkey", self.cert.replace(".pem", ".key"), "-addext", "subjectAltName=IP:127.0.0.1")
+        return self._signed(who, "-x509", *signed_by)
+
+    def _signed(self, who: str, *how: str) -> tuple[str, str]:
+        cert, key = (str(self._directory / f"{who}.{kind}") for kind in ("pem", "key"))
+        argv = ["openssl", "req", *how, "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+        subprocess.run([*argv, "-subj", f"/CN={who}", "-keyout", key, "-out", cert], check=True, capture_output=True)
+        return cert, key
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # paho leaves a refused socket to the collector
+async def test_where_certificates_let_in_a_node_is_whom_its_own_names(site: Site) -> None:
+    authority = Authority(site.directory)
+    server_cert, server_key = authority.names("server")
+    file = site.directory / "certificates.toml"
+    text = (site.directory / "headnode.toml").read_text().replace('username = "watcher"', "tls = true")
+    file.write_text("".join(line for line in text.splitlines(keepends=True) if not line.startswith("password_file")))
+    files = ("--cert-file", server_cert, "--key-file", server_key, "--client-ca", authority.cert)
+    told = site.run("render", "--config", str(file), "--directory", str(site.directory), *files)
+    assert "headnode.passwords" not in told
+    site.start()
+
+    def config(who: str) -> MqttConfig:
+        cert, key = authority.names(who)
+        return MqttConfig(host="127.0.0.1", port=site.port, tls=True, ca_file=authority.cert, cert_file=cert, key_file=key)
+
+    head, one = config("headnode"), config(ONE)
+    heard: list[Heard] = []
+    async with subscribed(head, [TOPICS.reading("+")], heard.append, identifier="head") as line:
+        await until(lambda: line.is_up)
+        await publish(one, TOPICS.reading(TWO), b"a lie", identifier=f"agent-{TWO}")
+        await publish(one, TOPICS.reading(ONE), b"the truth", identifier=f"agent-{ONE}")
+        await until(lambda: bool(heard))
+    assert [(message.topic, message.payload) for message in heard] == [(TOPICS.reading(ONE), b"the truth")]
+    with pytest.raises(BrokerUnavailable):
+        await publish(replace(one, cert_file="", key_file=""), TOPICS.reading(ONE), b"nobody", identifier="stranger")
 
 
 async def test_a_node_hears_the_head_and_no_other_node(site: Site) -> None:
