@@ -52,7 +52,7 @@ class Parts:
         config, clients = self.config, self.clients
         rows = DynamoRows(clients, table=config.table, fence=term.fence if term else None)
         world = World(
-            queue=guard_queue(SqsQueue(clients, queue=config.queue), term),
+            queue=guard_queue(SqsQueue(clients, queue=config.queue, visibility_s=config.sqswatcher.visibility_s), term),
             rows=guard_rows(rows, term),
             scheduler=guard_scheduler(self.scheduler, term),
             groups=guard_groups(AutoScalingGroups(clients, specs=config.fleets), term),

@@ -19,11 +19,14 @@ _STALE_RECEIPT = ("ReceiptHandleIsInvalid", "InvalidParameterValue", "MessageNot
 class SqsQueue:
     """Implements `daemons.ports.Queue`."""
 
-    def __init__(self, clients: Clients, *, queue: str) -> None:
-        """`queue` is a name or a URL; a name is resolved once, at the first call."""
+    def __init__(self, clients: Clients, *, queue: str, visibility_s: int | None = None) -> None:
+        """`queue` is a name or a URL; a name is resolved once, at the first call. What is received stays ours for `visibility_s`,
+        or for as long as the queue says.
+        """
         self._clients = clients
         self._queue = queue
         self._url = queue if "://" in queue else ""
+        self._visibility: dict[str, int] = {} if visibility_s is None else {"VisibilityTimeout": visibility_s}
 
     async def receive(self, *, wait_s: int) -> tuple[Received, ...]:
         client, url = await self._open()
@@ -33,6 +36,7 @@ class SqsQueue:
                 MaxNumberOfMessages=BATCH,
                 WaitTimeSeconds=wait_s,
                 MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
+                **self._visibility,  # type: ignore[arg-type]  # one more whole number
             )
         return tuple(_received(message) for message in answer.get("Messages", []))
 

@@ -57,7 +57,7 @@ class Ground:
     @classmethod
     def make(cls, aws: SandboxAws, directory: Path) -> "Ground":
         groups = (GroupSpec(name="hpc-batch", hooks=HOOKS), GroupSpec(name="hpc-gpu", instance_type="g4dn.xlarge", spot=True))
-        stack = create_stack(aws.endpoint_url, StackSpec(name="hpc", groups=groups, visibility_timeout_s=60))
+        stack = create_stack(aws.endpoint_url, StackSpec(name="hpc", groups=groups))
         store.create(directory / "local.db")
         for name in ("jobwatcher", "nodewatcher"):
             (directory / name).mkdir()

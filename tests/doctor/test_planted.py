@@ -255,13 +255,6 @@ PLANTED = (
         error=True,
     ),
     Planted(
-        what="messages that come back before they are renewed",
-        area="queue",
-        spoil=lambda ground: ground.queue(VisibilityTimeout="10"),
-        check="queue-visibility",
-        remedy="VisibilityTimeout=60",
-    ),
-    Planted(
         what="messages that are kept for a minute",
         area="queue",
         spoil=lambda ground: ground.queue(MessageRetentionPeriod="60"),

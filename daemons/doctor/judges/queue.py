@@ -29,7 +29,6 @@ class DeadLetters:
 class QueueFacts:
     url: str
     arn: str
-    visibility_s: int
     retention_s: int
     delay_s: int
     waiting: int
@@ -48,7 +47,6 @@ def parse_queue(url: str, attributes: Mapping[str, str]) -> QueueFacts:
         return QueueFacts(
             url=url,
             arn=attributes["QueueArn"],
-            visibility_s=int(attributes["VisibilityTimeout"]),
             retention_s=int(attributes["MessageRetentionPeriod"]),
             delay_s=int(attributes.get("DelaySeconds", 0)),
             waiting=int(attributes.get("ApproximateNumberOfMessages", 0)),
@@ -78,7 +76,6 @@ def check_queue(queue: QueueFacts, config: Config) -> Iterator[Finding]:
     """Everything about the queue itself."""
     yield Finding(id="queue-exists", severity=Severity.OK, looked_at=config.queue, found=queue.arn)
     yield check_kind(queue)
-    yield check_visibility(queue, config.sqswatcher.visibility_s)
     yield check_retention(queue)
     yield check_delay(queue)
     yield check_backlog(queue)
@@ -93,18 +90,6 @@ def check_kind(queue: QueueFacts) -> Finding:
         "it is a FIFO queue" if queue.name.endswith(".fifo") else "it is a standard queue",
         holds=not queue.name.endswith(".fifo"),
         remedy="make a standard queue: Auto Scaling's topics and EventBridge's rules do not send to this one as they are",
-    )
-
-
-def check_visibility(queue: QueueFacts, ours_s: int) -> Finding:
-    """A message is renewed after half of `sqswatcher.visibility_s`, and must not have come back by then."""
-    return judged(
-        "queue-visibility",
-        queue.name,
-        f"a received message comes back after {queue.visibility_s} s, and sqswatcher renews it after {ours_s / 2:g} s",
-        holds=queue.visibility_s > ours_s / 2,
-        otherwise=Severity.WARNING,
-        remedy=_set(queue, "VisibilityTimeout", max(60, ours_s)),
     )
 
 

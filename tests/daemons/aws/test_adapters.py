@@ -142,6 +142,12 @@ async def test_messages_are_received_postponed_and_deleted_by_name_and_by_url(cl
     await by_name.delete(first)  # receipts that are no longer good are no failure
 
 
+async def test_what_is_received_stays_ours_for_as_long_as_we_say(clients: Clients, stack: Stack) -> None:
+    await (await clients.get("sqs")).send_message(QueueUrl=stack.queue_url, MessageBody="body")
+    for briefly in (SqsQueue(clients, queue=stack.queue_url, visibility_s=0), SqsQueue(clients, queue=stack.queue_url)):
+        assert [message.body for message in await briefly.receive(wait_s=1)] == ["body"]
+
+
 async def test_a_missing_queue_is_a_refusal(clients: Clients, stack: Stack) -> None:
     with pytest.raises(AwsRefused):
         await SqsQueue(clients, queue="nobody").receive(wait_s=0)
