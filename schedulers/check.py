@@ -64,8 +64,14 @@ async def check_reading(scheduler: Scheduler) -> tuple[Finding, ...]:
 
 
 async def check_changing(scheduler: Scheduler, node: NodeSpec) -> tuple[Finding, ...]:
-    """Lets a throw-away node in, drains it, takes it back, and lets it out again. It never takes a job: nothing runs there."""
+    """Lets a throw-away node in, drains it, takes it back, and lets it out again. It never takes a job: nothing runs there. A
+    node that is known before is somebody's: it is left alone, and nothing is tried.
+    """
     hostile = Hostname(_HOSTILE)
+
+    async def nobodys() -> str:
+        _must(node.hostname not in {each.hostname for each in await scheduler.nodes()}, f"there is a node {node.hostname}")
+        return f"there is no node {node.hostname} yet"
 
     async def refused() -> str:
         (result,) = (await scheduler.register([replace(node, hostname=hostile)])).values()
@@ -92,8 +98,10 @@ async def check_changing(scheduler: Scheduler, node: NodeSpec) -> tuple[Finding,
         _must(node.hostname not in {each.hostname for each in await scheduler.nodes()}, "it is still among the nodes")
         return f"{node.hostname} is gone"
 
-    findings = [await _found("a hostile name is refused", refused)]
-    if not findings[0].kept:
+    findings = [await _found("the throw-away node is nobody's", nobodys)]
+    if findings[0].kept:
+        findings.append(await _found("a hostile name is refused", refused))
+    if not findings[-1].kept:
         return tuple(findings)
     try:
         findings.append(await _found("a node is registered, and again", registered))

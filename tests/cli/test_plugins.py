@@ -68,7 +68,7 @@ def test_the_configured_plugin_is_checked_by_reading_alone(config: Path) -> None
 
 def test_with_mutate_a_node_comes_and_goes_and_nothing_is_left(config: Path) -> None:
     said = run("check", "local", "--mutate", "--config", str(config))
-    assert said.count("kept") == 7
+    assert said.count("kept") == 8
     assert "BROKEN" not in said
     with store.transaction(store.connect(config.parent / "local.db", timeout_s=1)) as db:
         assert store.read_nodes(db) == ()
@@ -128,6 +128,15 @@ async def test_broken_promises_are_found(plugin: type[Local], promise: str, tmp_
     bench = LocalBench(tmp_path, plugin)
     findings = await check_reading(bench.plugin) + await check_changing(bench.plugin, node(bench))
     assert promise in {finding.promise for finding in findings if not finding.kept}
+
+
+async def test_a_node_that_is_somebodys_is_not_tried(tmp_path: Path) -> None:
+    """Its name was given by mistake: deregistering it would take its jobs from it."""
+    bench = LocalBench(tmp_path)
+    await bench.plugin.register([node(bench)])
+    (finding,) = await check_changing(bench.plugin, node(bench))
+    assert (finding.kept, finding.seen) == (False, "there is a node throw-away")
+    assert [known.hostname for known in await bench.plugin.nodes()] == ["throw-away"]
 
 
 async def test_a_plugin_that_blocks_the_event_loop_is_found(tmp_path: Path) -> None:
