@@ -302,6 +302,8 @@ class Cluster(RuleBasedStateMachine):
         self.checks.bad.clear()
         if self.away:
             self._restart()
+        for row in list(self.rows.stored.values()):  # who has held a node lets it go: the clock may have been set back meanwhile
+            self.rows.hold(replace(row, held_until=None, version=row.version + 1))
         self.has_broker = True
         self.silent_nodes_speak_again()
         for name, node in self.scheduler.known.items():
