@@ -21,7 +21,7 @@ from tests.needs import skip_or_fail
 
 TOPICS = Topics("headnode", "hpc")
 ONE, TWO = "i-00000001", "i-00000002"
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 HEAD = """
 cluster = "hpc"

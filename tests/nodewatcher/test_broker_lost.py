@@ -18,7 +18,7 @@ from tests.needs import skip_or_fail
 from tests.nodewatcher.cluster import IDLE_FOR_S, OPTIONS, Cluster
 
 TOPICS = Topics("headnode", "hpc")
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 IDLE, BUSY = HostReading(cpu_share=0.01), HostReading(cpu_share=0.9)
 
 

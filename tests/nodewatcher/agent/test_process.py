@@ -30,7 +30,7 @@ from sqswatcher.parse import parse_message
 from tests.needs import skip_or_fail
 
 TOPICS = Topics("headnode", "hpc")
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 AGENT = ("-m", "nodewatcher.agent")
 # The agent where nobody is logged in and no job runs, whoever works on the machine that the tests run on.
 QUIET = """

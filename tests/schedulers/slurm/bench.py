@@ -26,7 +26,7 @@ GPU = FleetSpec(
     instance_type="p4d.24xlarge",
     features=frozenset({"p4d"}),
 )
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 T = TypeVar("T")
 
