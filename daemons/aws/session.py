@@ -2,7 +2,10 @@
 
 import contextlib
 import functools
+import gzip
+import json
 from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from aiobotocore.config import AioConfig
@@ -15,6 +18,7 @@ from botocore.exceptions import (
     NoCredentialsError,
     NoRegionError,
 )
+from botocore.loaders import JSONFileLoader
 from botocore.parsers import ResponseParserError
 
 from daemons.errors import AwsRefused, AwsUnavailable
@@ -46,7 +50,25 @@ THROTTLES = frozenset(
 @functools.cache
 def _the_session() -> AioSession:
     """One session a process: it keeps the service models, which are read and parsed once."""
-    return get_session()
+    session = get_session()
+    session.get_component("data_loader").file_loader = _WithoutWords()
+    return session
+
+
+class _WithoutWords(JSONFileLoader):
+    """Reads AWS's service models without their documentation, which no service asks for: half of what EC2's model takes."""
+
+    def load_file(self, file_path: str) -> Any:
+        for path, opened in ((Path(f"{file_path}.json"), Path.open), (Path(f"{file_path}.json.gz"), gzip.open)):
+            if path.is_file():
+                with opened(path, "rb") as file:
+                    return json.loads(file.read(), object_pairs_hook=_without_words)
+        return None
+
+
+def _without_words(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A member that is named so has a shape, and stays."""
+    return {name: value for name, value in pairs if name != "documentation" or not isinstance(value, str)}
 
 
 class Clients:
