@@ -195,7 +195,8 @@ def test_troubleshooting_and_the_guide_name_only_what_there_is() -> None:
     assert dotted - events - paths - files - sections == set()
     bare = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)`", text))
     assert {"idle_for_s", "max_raise"} <= bare
-    others = {*FIELDS, "expires_at", "job_submit"}  # fields of lines and rows, a hook of Slurm's
+    of_others = {"job_submit", "query_other_jobs", "pbs_server"}  # Slurm's and Torque's words
+    others = {*FIELDS, "expires_at", *of_others}  # fields of lines and rows
     assert bare - names - others == set()
 
 
