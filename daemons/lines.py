@@ -61,6 +61,15 @@ def without_secrets(text: str) -> str:
     return _SECRET_TEXT.sub(_hide, text) if any(sign in text for sign in _SIGNS) else text
 
 
+def harmless(text: str) -> str:
+    """The text on one line, and what could move a terminal's cursor or change its colours as an escape that can be read."""
+    return text if text.isprintable() else "".join(letter if letter.isprintable() else _escaped(letter) for letter in text)
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape").decode("ascii")
+
+
 def _hide(found: re.Match[str]) -> str:
     before, scheme = found["before"], found["scheme"]
     if before is not None:

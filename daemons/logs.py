@@ -1,6 +1,7 @@
 """One stream of log lines for our events and every library's: JSON on a pipe, readable on a terminal."""
 
 import contextlib
+import io
 import logging
 import logging.handlers
 import sys
@@ -10,10 +11,10 @@ from pathlib import Path
 from typing import TextIO
 
 import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 from daemons.errors import ConfigError
-from daemons.lines import presentable
+from daemons.lines import harmless, presentable, without_secrets
 
 log = structlog.get_logger()
 
@@ -147,5 +148,16 @@ def _stamp(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
 
 def _renderers(target: TextIO) -> list[Processor]:
     if target.isatty():
-        return [_STRIP, presentable, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        return [_STRIP, presentable, _on_terminal, structlog.dev.ConsoleRenderer(exception_formatter=_traceback)]
     return list(_JSON)
+
+
+def _on_terminal(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
+    """Job names and the like are others' words: as JSON they are escaped, and so they are here."""
+    return {name: harmless(value) if isinstance(value, str) else value for name, value in line.items()}
+
+
+def _traceback(to: TextIO, exc_info: ExcInfo) -> None:
+    found = io.StringIO()
+    structlog.dev.plain_traceback(found, exc_info)
+    to.write("\n".join(map(harmless, without_secrets(found.getvalue()).split("\n"))))

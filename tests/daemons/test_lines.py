@@ -184,6 +184,34 @@ async def test_what_is_heard_for_elsewhere_is_the_same(stream: io.StringIO, tmp_
     assert heard == stream.getvalue().splitlines()
 
 
+def refuse(text: str) -> None:
+    raise ValueError(text)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_words_of_others_move_no_cursor_make_no_lines_and_show_no_secrets() -> None:
+    screen = Terminal()
+    configure_logs(level="info", stream=screen)
+    log.info("some.event", job="\x1b[2J\x9bm", because="one \x1b[2J", jobs=["\x1b[2J"])
+    logging.getLogger("a.library").warning("careful\n\x1b[2Jsome.event")
+    try:
+        refuse(f"\x1b[2J password={SECRET}")
+    except ValueError:
+        log.exception("a.crash")
+    shown = screen.getvalue()
+    assert "\x1b[2J" not in shown
+    assert "\x9b" not in shown
+    assert SECRET not in shown
+    first, second, *crash = shown.splitlines()
+    assert first.count("\\x1b[2J") == 3
+    assert "careful\\n\\x1b[2Jsome.event" in second
+    assert crash[-1] == "ValueError: \\x1b[2J password=(not shown)"
+
+
 class Wordless:
     def __str__(self) -> str:
         raise ValueError("no text")
