@@ -14,7 +14,7 @@ from daemons.aws.logs import LogStream
 from daemons.aws.session import open_clients
 from daemons.cloudwatch import Line, LogStore, Shipper, Spool
 from daemons.config import Config
-from daemons.errors import HeadnodeError
+from daemons.errors import AwsUnavailable, HeadnodeError
 from daemons.logs import hear_lines, written_to
 
 log = structlog.get_logger()
@@ -35,7 +35,7 @@ class Outspoken:
 
     async def put(self, lines: Sequence[Line]) -> int:
         try:
-            refused = await self.store.put(lines)
+            refused = await self._put(lines)
         except HeadnodeError as err:
             if not self._is_away:
                 log.warning("cloudwatch.away", **err.to_event())
@@ -48,6 +48,14 @@ class Outspoken:
             log.warning("cloudwatch.refused", lines=refused, target=self.target)
         self._has_refused = bool(refused)
         return refused
+
+    async def _put(self, lines: Sequence[Line]) -> int:
+        try:
+            return await self.store.put(lines)
+        except HeadnodeError:
+            raise
+        except Exception as err:  # whatever it is, it must not end the service: the lines wait
+            raise AwsUnavailable(f"writing log lines ({self.target}): {err!r:.200}", target=self.target) from err
 
 
 @contextlib.contextmanager

@@ -4,20 +4,22 @@ import asyncio
 import json
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 from botocore.exceptions import ClientError
+from structlog.testing import capture_logs
 
 from daemons.aws.logs import LogStream, count_rejected
 from daemons.aws.session import Clients, open_clients
-from daemons.cloudwatch import Line
+from daemons.cloudwatch import Line, Shipper, Spool
 from daemons.config import parse_config
 from daemons.errors import AwsUnavailable
 from daemons.logs import configure_logs
-from daemons.shipping import shipped
+from daemons.shipping import Outspoken, shipped
 from sandbox.aws.server import SandboxAws
 from sandbox.aws.stack import client
 from schedulers.plugins import load_settings
@@ -162,6 +164,34 @@ async def test_lines_wait_on_disk_while_aws_is_away(aws: SandboxAws, tmp_path: P
     assert "fleet.raised" in said
     assert not list((tmp_path / "jobwatcher").iterdir())
     assert "cloudwatch.away" in capsys.readouterr().out
+
+
+class Odd:
+    """A client's answer that nobody has foreseen."""
+
+    async def put(self, lines: Sequence[Line]) -> int:
+        raise EOFError("half an answer")
+
+
+async def test_an_error_that_nobody_has_foreseen_ends_no_service_and_its_lines_wait(tmp_path: Path) -> None:
+    spool = Spool(directory=tmp_path, most_bytes=1 << 20)
+    store = Outspoken(store=Odd(), target="g:s")
+    shipper = Shipper(store=store, spool=spool, clock_ms=lambda: NOW_MS, period_s=0.01)
+    shipper.offer("a line")
+    stop = asyncio.Event()
+    with capture_logs() as told:
+        running = asyncio.create_task(shipper.run(stop))
+        async with asyncio.timeout(60):
+            while not told:
+                await asyncio.sleep(0.005)
+        stop.set()
+        await running
+    assert [(line["event"], line["error"]) for line in told] == [
+        ("cloudwatch.away", "writing log lines (g:s): EOFError('half an answer')")
+    ]
+    found = spool.first()
+    assert found is not None
+    assert [line.text for line in found[1]] == ["a line"]
 
 
 async def test_without_the_setting_nothing_happens(tmp_path: Path) -> None:
