@@ -1,6 +1,7 @@
 """What commands share: the configuration they work on, and how tables and JSON are printed."""
 
 import contextlib
+import getpass
 import json
 import os
 import sys
@@ -42,6 +43,14 @@ def checked_reason(text: str) -> str:
     if len(text) > 200 or not text.isprintable():
         raise InvalidValue("the reason is too long, or not printable", hint="at most 200 characters, on one line")
     return text.strip()
+
+
+def who_asks() -> str:
+    """The person's name, also behind sudo; the user's number where nobody has that name."""
+    try:
+        return os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):  # the one until Python 3.12, the other since
+        return f"uid {os.getuid()}"
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:

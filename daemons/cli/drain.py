@@ -1,15 +1,13 @@
 """`headnode drain` and `resume`: an administrator takes nodes from the scheduler, and gives them back."""
 
 import asyncio
-import getpass
-import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from daemons.cli.common import ConfigOption, JsonOption, checked_reason, print_rows, read_config
+from daemons.cli.common import ConfigOption, JsonOption, checked_reason, print_rows, read_config, who_asks
 from daemons.cli.complete import complete_node
 from daemons.cli.gather import read_records
 from daemons.config import Config
@@ -39,8 +37,8 @@ def drain(
     """
     if not (words := checked_reason(reason)):
         raise InvalidValue("a drain needs a reason", hint='--reason "kernel test"')
-    by = os.environ.get("SUDO_USER") or getpass.getuser()
-    _change(config, nodes, lambda scheduler, names: scheduler.set_aside(names, reason=f"{words} ({by})"), as_json=as_json)
+    said = f"{words} ({who_asks()})"
+    _change(config, nodes, lambda scheduler, names: scheduler.set_aside(names, reason=said), as_json=as_json)
 
 
 def resume(nodes: NodesArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:

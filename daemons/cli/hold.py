@@ -1,7 +1,6 @@
 """`headnode hold` and `release`: an administrator's word on a node, for nodewatcher."""
 
 import asyncio
-import getpass
 import json
 import re
 import sys
@@ -13,7 +12,7 @@ import typer
 
 from daemons.aws.session import open_clients
 from daemons.aws.table import DynamoRows
-from daemons.cli.common import ConfigOption, JsonOption, NothingKnown, checked_reason, read_config
+from daemons.cli.common import ConfigOption, JsonOption, NothingKnown, checked_reason, read_config, who_asks
 from daemons.cli.complete import complete_node
 from daemons.config import Config
 from daemons.errors import InvalidValue, StaleRow
@@ -37,7 +36,7 @@ def hold(
 ) -> None:
     """Have nodewatcher leave a node alone: it neither drains nor ends nor replaces it. Jobs run and start there as ever."""
     until = time.time() + _parse_period(period)
-    words, by = checked_reason(reason), getpass.getuser()
+    words, by = checked_reason(reason), who_asks()
     _change(read_config(config), node, held_until=until, held_by=by, hold_reason=words)
     told = {"node": node, "held_until": until, "held_by": by, "reason": words}
     typer.echo(json.dumps(told) if as_json else f"{node} is held until {clock(until)}")

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,17 @@ def test_a_drained_node_is_an_administrators_with_reason_and_name_until_it_is_re
     assert node(config, hostname(1)).reason == "kernel test (alice)", "the first one stays"
     assert told(config, "resume", hostname(1), hostname(2)) == {hostname(1): "done", hostname(2): "done"}
     assert not node(config, hostname(1)).reason
+
+
+@pytest.mark.parametrize("error", [KeyError("uid not found: 4711"), OSError("No username set in the environment")])
+def test_a_user_that_has_no_name_is_told_by_number(config: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def nameless() -> str:
+        raise error
+
+    monkeypatch.delenv("SUDO_USER", raising=False)
+    monkeypatch.setattr("getpass.getuser", nameless)
+    assert told(config, "drain", hostname(1), "--reason", "kernel test") == {hostname(1): "done"}
+    assert node(config, hostname(1)).reason == f"kernel test (uid {os.getuid()})"
 
 
 def test_what_headnode_itself_drains_is_told_and_left(config: Path) -> None:
