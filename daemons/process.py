@@ -66,11 +66,9 @@ def run_service(
         return EXIT_USAGE
     try:
         asyncio.run(service.live(first))
-    except ConfigError as err:
-        log.error("service.failed", **err.to_event())  # noqa: TRY400  an answer for the operator, not a crash
+    except ConfigError:
         return EXIT_USAGE
-    except HeadnodeError as err:
-        log.error("service.failed", **err.to_event())  # noqa: TRY400
+    except HeadnodeError:
         return EXIT_FAILED
     return 0
 
@@ -92,8 +90,19 @@ class Service:
         configure_logs(level=level, daemon=self.daemon, cluster=config.cluster, scheduler=config.scheduler.name)
 
     async def live(self, first: Reading) -> None:
-        """Serve until SIGTERM or SIGINT, with each configuration that SIGHUP brings."""
-        progress = progress_of_process()
+        """Serve until SIGTERM or SIGINT, with each configuration that SIGHUP brings. What it raises has been logged, and where
+        the configuration lets lines go elsewhere too, there as well: for who looks there, it is the line that matters most.
+        """
+        progress, told = progress_of_process(), list[Exception]()
+
+        def tell(err: Exception) -> None:
+            if err in told:
+                return
+            told.append(err)
+            if isinstance(err, HeadnodeError):
+                log.error("service.failed", **err.to_event())
+            else:
+                log.error("service.failed", code="crash", error=f"{type(err).__name__}: {err}", exc_info=err)
 
         async def serve(config: Config, over: asyncio.Event) -> None:
             self.configure_logs(config)
@@ -101,14 +110,23 @@ class Service:
                 if turns.number == 1:
                     names = [fleet.name for fleet in config.fleets]
                     log.info("service.started", version=version("headnode"), pid=os.getpid(), fleets=names)
-                await self.serve(config, over)
+                try:
+                    await self.serve(config, over)
+                except Exception as err:
+                    if turns.would_end(err):
+                        tell(err)
+                    raise
                 if turns.are_ending:
                     progress.stops()
                     log.info("service.stopped")
 
         turns = Turns(first, read=self.read, serve=serve, progress=progress)
         turns.heed_signals()
-        await turns.run()
+        try:
+            await turns.run()
+        except Exception as err:
+            tell(err)
+            raise
 
     @contextlib.asynccontextmanager
     async def _telling(self, config: Config) -> AsyncIterator[None]:

@@ -38,6 +38,7 @@ class Turns:
         self._progress = progress
         self._asked = asyncio.Event()
         self._over = asyncio.Event()
+        self._before: Reading | None = None  # what is gone back to
         self.are_ending = False
         self.number = 0  # of the turn that is on
 
@@ -53,18 +54,22 @@ class Turns:
 
     async def run(self) -> None:
         """Turn after turn until the stop. Raises what `serve` does, unless it is a new configuration's fault."""
-        reading, before = self._first, None
+        reading = self._first
         while not self.are_ending:
             try:
                 fresh = await self._turn(reading)
             except HeadnodeError as err:
-                if before is None or self._progress.is_ready:
+                if self._before is None or self.would_end(err):
                     raise
                 problems = err.problems if isinstance(err, ConfigError) else ()
                 self._refuse(problems or (str(err),), source=reading.source, hint=err.hint)
-                reading, before = before, None
+                reading, self._before = self._before, None
             else:
-                reading, before = fresh or reading, reading
+                reading, self._before = fresh or reading, reading
+
+    def would_end(self, err: Exception) -> bool:
+        """Does that end the service, raised by the turn that is on? Else the configuration before is taken back."""
+        return self._before is None or self._progress.is_ready or not isinstance(err, HeadnodeError)
 
     async def _turn(self, reading: Reading) -> Reading | None:
         """Serve; the configuration of the next turn, None if there is to be none."""

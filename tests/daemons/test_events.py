@@ -76,7 +76,7 @@ def alarm_events(at: str, call: ast.Call, inside: list[ast.FunctionDef | ast.Asy
 
 
 def fields_of(at: str, call: ast.Call, inside: list[ast.FunctionDef | ast.AsyncFunctionDef]) -> frozenset[str]:
-    found = {keyword.arg for keyword in call.keywords if keyword.arg is not None}
+    found = {keyword.arg for keyword in call.keywords if keyword.arg not in (None, "exc_info")}  # a crash's place is no field
     for value in [keyword.value for keyword in call.keywords if keyword.arg is None]:
         if at.startswith(TELLS_METRICS):
             continue

@@ -106,6 +106,41 @@ def test_sighup_brings_a_configuration_that_can_be_used_and_no_other(service: st
         process.wait()
 
 
+FAILING = """
+import sys
+from daemons.errors import {error}
+from daemons.process import run_service
+from schedulers.plugins import load_settings
+
+async def serve(config, over):
+    raise {error}("{words}")
+
+sys.exit(run_service("jobwatcher", "", serve, load_settings=load_settings))
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "last"),
+    [("SchedulerRefused", 1, "no: go away"), ("ConfigError", 2, "no: go away"), ("ValueError", 1, "ValueError: no: go away")],
+)
+def test_why_a_service_ended_is_told_once_wherever_its_lines_go(error: str, code: int, last: str, tmp_path: Path) -> None:
+    path, program = tmp_path / "headnode.toml", tmp_path / "failing.py"
+    more = f'[log.file]\ndirectory = "{tmp_path}"\n[log.metrics]\nnamespace = "Headnode"\n[scheduler]\n'
+    path.write_text(CONFIG.replace("FILE", "/nonexistent").replace("[scheduler]\n", more))
+    source = FAILING.format(error=error, words="no: go away")
+    program.write_text(source.replace("from daemons.errors import ValueError\n", ""))
+    argv = [sys.executable, str(program), "--config", str(path)]
+    root = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120, env={**os.environ, **root})
+    assert done.returncode == code, done.stderr
+    written = (tmp_path / "jobwatcher.log").read_text().splitlines()
+    assert written == done.stdout.splitlines()
+    started, failed, measured = map(json.loads, written)
+    assert [started["event"], failed["event"], failed["level"]] == ["service.started", "service.failed", "error"]
+    assert failed["error"] == last
+    assert (measured["problem"], measured["Problems"]) == ("service.failed", 1.0), "or no alarm would ever be raised"
+
+
 def hear(process: subprocess.Popen[str], wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """The next line like that; whatever comes before is passed over. The process's end is the end of waiting."""
     assert process.stdout is not None
