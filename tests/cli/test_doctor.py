@@ -50,7 +50,7 @@ def test_an_error_is_exit_code_1_and_the_remedy_is_told(ground: Ground) -> None:
 
 
 def test_a_warning_alone_is_exit_code_0(ground: Ground) -> None:
-    ground.queue(VisibilityTimeout="10")
+    ground.queue(MessageRetentionPeriod="60")
     assert json.loads(run(ground, "--json", "--only", "queue", code=0))["worst"] == "warning"
 
 
