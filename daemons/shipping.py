@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from daemons.logs import hear_lines, written_to
 
 log = structlog.get_logger()
 
+_TOLD_EVERY_S = 60.0  # that lines were dropped
 _LONGEST_END_S = 20.0  # for the last lines; what has not gone by then goes with the next process
 
 
@@ -58,6 +59,24 @@ class Outspoken:
             raise AwsUnavailable(f"writing log lines ({self.target}): {err!r:.200}", target=self.target) from err
 
 
+@dataclass(slots=True, kw_only=True)
+class Dropped:
+    """Tells of lines that were dropped since it was told last, if there are any."""
+
+    count: Callable[[], int]
+    _told: int = field(default=0, init=False)
+
+    def tell(self) -> None:
+        if (lines := self.count() - self._told) > 0:
+            self._told += lines
+            log.warning("cloudwatch.dropped", lines=lines)
+
+    async def tell_always(self, every_s: float) -> None:
+        while True:
+            await asyncio.sleep(every_s)
+            self.tell()
+
+
 @contextlib.contextmanager
 def filed(config: Config, process: str) -> Iterator[None]:
     """Meanwhile every log line is in a file too, if the configuration says so. `process` names it."""
@@ -87,14 +106,16 @@ async def shipped(config: Config, process: str) -> AsyncIterator[None]:
             clock_ms=lambda: time.time_ns() // 1_000_000,
             period_s=chosen.period_s,
         )
-        stop = asyncio.Event()
+        stop, dropped = asyncio.Event(), Dropped(count=lambda: shipper.dropped)
         with hear_lines(shipper.offer):
             running = asyncio.create_task(shipper.run(stop))
+            telling = asyncio.create_task(dropped.tell_always(_TOLD_EVERY_S))
             try:
                 yield
             finally:
+                telling.cancel()
+                await asyncio.gather(telling, return_exceptions=True)
                 stop.set()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(running, _LONGEST_END_S)
-        if shipper.dropped:
-            log.warning("cloudwatch.dropped", lines=shipper.dropped)
+        dropped.tell()

@@ -19,7 +19,7 @@ from daemons.cloudwatch import Line, Shipper, Spool
 from daemons.config import parse_config
 from daemons.errors import AwsUnavailable
 from daemons.logs import configure_logs
-from daemons.shipping import Outspoken, shipped
+from daemons.shipping import Dropped, Outspoken, shipped
 from sandbox.aws.server import SandboxAws
 from sandbox.aws.stack import client
 from schedulers.plugins import load_settings
@@ -192,6 +192,21 @@ async def test_an_error_that_nobody_has_foreseen_ends_no_service_and_its_lines_w
     found = spool.first()
     assert found is not None
     assert [line.text for line in found[1]] == ["a line"]
+
+
+async def test_lines_that_were_dropped_are_told_of_while_the_service_runs_each_once() -> None:
+    dropped = [0]
+    counted = Dropped(count=lambda: dropped[0])
+    with capture_logs() as told:
+        telling = asyncio.create_task(counted.tell_always(0.001))
+        async with asyncio.timeout(60):
+            for number in (3, 10):
+                dropped[0] = number
+                while sum(line["lines"] for line in told) < number:
+                    await asyncio.sleep(0.001)
+        telling.cancel()
+        counted.tell()
+    assert [(line["event"], line["lines"]) for line in told] == [("cloudwatch.dropped", 3), ("cloudwatch.dropped", 7)]
 
 
 async def test_without_the_setting_nothing_happens(tmp_path: Path) -> None:
