@@ -46,10 +46,10 @@ def top(
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise NoTerminal("headnode top needs a terminal", hint="headnode status prints the same once, with --json for programs")
     files, focus = Files(chosen), Focus.ALL
-    with _keys() as keyboard, Live(_page(chosen, files, focus), console=Console(), screen=True, auto_refresh=False) as screen:
+    with _keys() as sources, Live(_page(chosen, files, focus), console=Console(), screen=True, auto_refresh=False) as screen:
         while True:
             screen.update(_page(chosen, files, focus), refresh=True)
-            key = _key(keyboard, within_s=every)
+            key = _key(sources, within_s=every)
             if key in _QUIT:
                 return
             focus = _KEYS.get(key, focus)
@@ -68,27 +68,33 @@ def _page(config: Config, files: Files, focus: Focus) -> Page:
 
 
 @contextlib.contextmanager
-def _keys() -> Iterator[int]:
-    """Keys come one by one and are not shown, until the end, whatever ends it; SIGTERM ends it too."""
+def _keys() -> Iterator[tuple[int, int]]:
+    """Where keys come from, one by one and not shown, until the end, whatever ends it: the keyboard, and signals that mean q.
+
+    A signal's handler only writes into a pipe: what it would raise could land anywhere, where somebody else takes it for his.
+    """
     keyboard = sys.stdin.fileno()
     before = termios.tcgetattr(keyboard)
-    terminated = signal.signal(signal.SIGTERM, _quit)
+    told, tell = os.pipe()
+    handlers = {number: signal.signal(number, lambda *_: _write_quit(tell)) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         tty.setcbreak(keyboard)
-        with contextlib.suppress(KeyboardInterrupt):
-            yield keyboard
+        yield keyboard, told
     finally:
         termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
-        signal.signal(signal.SIGTERM, terminated)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        os.close(told)
+        os.close(tell)
 
 
-def _quit(*_: object) -> None:
-    raise KeyboardInterrupt
+def _write_quit(tell: int) -> None:
+    os.write(tell, b"q")
 
 
-def _key(keyboard: int, *, within_s: float) -> str:
+def _key(sources: tuple[int, int], *, within_s: float) -> str:
     """The next key; "" if none is pressed in time. A terminal that is gone is as good as q."""
-    ready, _, _ = select.select([keyboard], [], [], within_s)
+    ready, _, _ = select.select(sources, [], [], within_s)
     if not ready:
         return ""
-    return os.read(keyboard, 1).decode(errors="replace") or "q"
+    return os.read(ready[-1], 1).decode(errors="replace") or "q"
