@@ -99,9 +99,16 @@ class Cluster(RuleBasedStateMachine):
         self.has_broker = True
         self.away: set[str] = set()  # services that do not run
 
-    @initialize()
-    def start(self) -> None:
+    @initialize(idle=st.sampled_from([0, 3]))
+    def start(self, idle: int) -> None:
+        """With nothing, or with nodes that were busy a moment ago."""
         self._restart()
+        if idle:
+            self.jobs_are_submitted(idle)
+            for _ in range(3):
+                self._everybody_acts(10)
+            for name in self.scheduler.known:
+                self.scheduler.finish(name)
 
     # What the services do
 
@@ -146,10 +153,12 @@ class Cluster(RuleBasedStateMachine):
                 self.scheduler.work(name, self.scheduler.waiting.pop(0).jobs[0])
 
     @rule()
-    def a_job_starts_at_the_very_moment_of_the_next_drain(self) -> None:
+    def jobs_start_at_the_very_moment_of_the_next_drain(self) -> None:
+        """On every node that is idle now: nobody has seen them wait."""
         for name, node in sorted(self.scheduler.known.items()):
-            if self.scheduler.waiting and node.is_usable and node.is_empty and self._is_alive(name):
-                self.scheduler.on_drain.append((name, self.scheduler.waiting.pop(0).jobs[0]))
+            if node.is_usable and node.is_empty and self._is_alive(name):
+                self.submitted += 1
+                self.scheduler.on_drain.append((name, JobId(str(self.submitted))))
 
     @rule(all_of_them=st.booleans())
     def nodes_say_how_busy_they_are(self, all_of_them: bool) -> None:
@@ -199,10 +208,21 @@ class Cluster(RuleBasedStateMachine):
         self.now += seconds
         self.awake += seconds
 
-    @rule(seconds=st.sampled_from([10, 30, 110, 400]))
-    def life_goes_on(self, seconds: float) -> None:
+    @rule(seconds=st.sampled_from([10, 30, 40, 400]), times=st.integers(1, 2))
+    def life_goes_on(self, seconds: float, times: int) -> None:
         """All of it in its order, so that what goes wrong meets a cluster at work."""
-        self._everybody_acts(seconds)
+        for _ in range(times):
+            self._everybody_acts(seconds)
+
+    @rule(jobs_slip_in=st.booleans())
+    def nodes_stand_idle_for_long_enough(self, jobs_slip_in: bool) -> None:
+        for name in self.scheduler.known:
+            self.scheduler.finish(name)
+        self._everybody_acts(30)
+        self._everybody_acts(31)
+        if jobs_slip_in:
+            self.jobs_start_at_the_very_moment_of_the_next_drain()
+        self._everybody_acts(1)
 
     # What goes wrong
 
@@ -441,7 +461,7 @@ class Cluster(RuleBasedStateMachine):
 
 Cluster.TestCase.settings = settings(
     max_examples=2000,
-    stateful_step_count=30,
+    stateful_step_count=20,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
