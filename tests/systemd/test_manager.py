@@ -28,7 +28,7 @@ from tests.needs import skip_or_fail
 ROOT = Path(__file__).parents[2]
 SERVICES = ("sqswatcher", "jobwatcher", "nodewatcher")
 AGENT = "headnode-agent"
-DEADLINE_S = 60.0
+DEADLINE_S = 150.0
 NODES = 30
 CONFIG = """
 cluster = "hpc"
@@ -50,6 +50,7 @@ interval_s = 0.5
 [nodewatcher]
 interval_s = 0.5
 [sqswatcher]
+visibility_s = 10  # what one that is killed had in hand comes back after so long
 wait_s = 1
 """
 # What the site of a test needs besides; the emulated AWS takes any credentials, and the local scheduler is a file.
