@@ -45,7 +45,7 @@ FLEET = FleetSpec(
     features=frozenset({"c5"}),
 )
 LEAVE = HookSpec(name="leave", transition="autoscaling:EC2_INSTANCE_TERMINATING")
-ROUND_S = 60
+ROUND_S = 180
 
 
 @dataclass
