@@ -1,6 +1,7 @@
 """`--live` asks everybody itself, on the emulated AWS and the local scheduler; dead letters get another chance."""
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,22 @@ def with_a_job(directory: Path) -> None:
         engine.submit(db, JobSpec(name="one", script="#!/bin/sh\n", per_node=Shape(cpus=4)), now=1.0)
 
 
+def until_waiting(ground: Ground, count: int) -> None:
+    """So many messages are in the queue: they arrive in their own time."""
+    give_up_at = time.monotonic() + 60
+
+    def waiting() -> int:
+        asked = {"QueueUrl": ground.stack.queue_url, "AttributeNames": ["ApproximateNumberOfMessages"]}
+        return int(ground.boto("sqs").get_queue_attributes(**asked)["Attributes"]["ApproximateNumberOfMessages"])
+
+    while waiting() != count:
+        assert time.monotonic() < give_up_at
+        time.sleep(0.05)
+
+
 def test_a_live_page_shows_what_waits_though_no_service_has_looked(ground: Ground) -> None:
     with_a_job(has_state(ground))
+    until_waiting(ground, 1)  # Auto Scaling's test notification
     page = ground.told("status", "--live", code=1)
     assert page["problems"] == ["jobwatcher is not well: has recorded nothing", "nodewatcher is not well: has recorded nothing"]
     assert [(line["jobs"], line["waits_for"]) for line in page["waiting"]] == [(1, "new nodes of fleet batch")]
