@@ -104,7 +104,7 @@ def _mend(
     """Rows of members that should be registered by now and are not, or not rightly."""
     nodes = {node.hostname: node for node in seen.nodes}
     for row in seen.rows:
-        if row.instance_id not in fleet_of or row.instance_id in leaving or seen.now - _entered_at(row) < options.age_grace_s:
+        if row.instance_id not in fleet_of or row.instance_id in leaving or _is_young(row, seen.now, options):
             continue
         whole = _complete(row, seen)
         if row.state not in (State.PENDING, State.READY, State.REGISTERED) or whole is None:
@@ -158,7 +158,7 @@ def _register(whole: Instance, row: Instance, now: float) -> Step:
 def _ended(seen: Survey, fleet_of: Mapping[InstanceId, FleetName], options: Options) -> Iterable[tuple[Finding, Step]]:
     """Live rows whose instance is in no group: its end was never told."""
     for row in seen.rows:
-        if not row.is_live or row.instance_id in fleet_of or seen.now - _entered_at(row) < options.age_grace_s:
+        if not row.is_live or row.instance_id in fleet_of or _is_young(row, seen.now, options):
             continue
         sentence = f"{row.instance_id} is {row.state} in the table, and in no group"
         finding = Finding(
@@ -192,6 +192,11 @@ def _remove(row: Instance, after: Instance) -> Step:
     return Step(
         instance_id=row.instance_id, fleet=row.fleet, effect=effect, after=after, because="reconcile: its instance is gone"
     )
+
+
+def _is_young(row: Instance, now: float, options: Options) -> bool:
+    """A time to come was written before the clock was set back, and is no reason to wait for it."""
+    return 0 <= now - _entered_at(row) < options.age_grace_s
 
 
 def _entered_at(row: Instance) -> float:

@@ -73,7 +73,7 @@ class Membership:
         """Wait for messages and see one batch through. A stop while waiting ends the wait; a batch in hand is finished."""
         if not self._started:
             await self._start()
-        if self._clock() >= self._resync_at:
+        if not 0 < self._resync_at - self._clock() <= self._settings.resync_s:  # due, or the clock was set back
             await self.resync()
         fresh = await _unless_stopped(stop, self._receive())
         _note_received(fresh, self._clock())

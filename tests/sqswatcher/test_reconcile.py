@@ -126,3 +126,8 @@ def test_a_pass_that_would_remove_more_than_its_share_removes_nobody_and_says_so
     result = twice(survey(*rows, members=(4, 5), nodes=(1, 2, 3, 4)))
     assert effects(result) == {instance_id(5): (Effect.NONE, None)}
     assert result.refused.startswith("3 removals asked for, and one pass removes at most 2 of 4")
+
+
+def test_a_time_that_is_still_to_come_since_the_clock_was_set_back_holds_nothing_up() -> None:
+    seen = survey(row(1, age_s=-7200), row(2), members=(2,), nodes=(1, 2))
+    assert effects(twice(seen)) == {instance_id(1): (Effect.DEREGISTER, State.GONE)}
