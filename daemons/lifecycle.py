@@ -39,7 +39,6 @@ _TABLE: dict[State | None, dict[Event, State | None]] = {
     }.items()
 }
 
-_ORDER = {event: place for place, event in enumerate(Event)}
 _TIMES = {
     State.PENDING: "pending_at",
     State.READY: "ready_at",
@@ -53,11 +52,6 @@ _TIMES = {
 def next_state(state: State | None, event: Event) -> State | None:
     """Where the event leads from that state; None where it changes nothing. Defined for every pair."""
     return _TABLE[state][event]
-
-
-def in_life_order(events: list[Event]) -> list[Event]:
-    """Events that came together, in the order in which a life has them: messages come in any order."""
-    return sorted(events, key=_ORDER.__getitem__)
 
 
 def advance(row: Instance, event: Event, *, now: float) -> Instance:

@@ -1,6 +1,5 @@
 """What jobwatcher remembers from one look to the next. Values only; `jobwatcher.learn` makes each from the one before."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -98,9 +97,6 @@ class Memory:
     setbacks: tuple[Setback, ...] = ()
     ledger: Ledger | None = None
     standing: frozenset[str] = frozenset()
-
-    def by_fleet(self) -> Mapping[FleetName, FleetMemory]:
-        return {memory.fleet: memory for memory in self.fleets}
 
     def of(self, fleet: FleetName) -> FleetMemory:
         return next((memory for memory in self.fleets if memory.fleet == fleet), FleetMemory(fleet=fleet))
