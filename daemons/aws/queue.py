@@ -81,10 +81,7 @@ class SqsQueue:
     def _check(self, failed: Sequence[Sequence[Any]], doing: str) -> None:
         """A receipt that is no longer good is no failure: that message comes again, and its effect is repeatable."""
         codes = {str(entry.get("Code", "")) for batch in failed for entry in batch}
-        unexpected = {
-            code for code in codes if not code.endswith(("ReceiptHandleIsInvalid", "InvalidParameterValue", "MessageNotInflight"))
-        }
-        if unexpected:
+        if unexpected := {code for code in codes if not code.endswith(_STALE_RECEIPT)}:
             raise AwsUnavailable(f"{doing} ({self._queue}): SQS failed some with {', '.join(sorted(unexpected))}")
 
 
