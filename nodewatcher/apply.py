@@ -21,7 +21,7 @@ from schedulers.base import NodeResult, Outcome, Scheduler
 
 log = structlog.get_logger()
 
-LOOK_LASTS_S = 10.0  # how long after a second look a node may be ended on its word: a pass with many ends looks again in between
+LOOK_LASTS_S = 10.0  # from its beginning: a node may be ended on a look that old; a pass with many ends looks again in between
 
 Readings = Callable[[], Mapping[InstanceId, Reading]]
 Looked = Callable[[Collection[InstanceId]], Awaitable[None]]
@@ -74,13 +74,15 @@ async def apply_verdicts(
     await _end_unused([verdict for verdict in verdicts if verdict.action is Action.END], world, now=now)
     left = await _drain([verdict for verdict in verdicts if verdict.action is Action.DRAIN], world, now=now)
     while left:
+        began = clock()
         endings = await _look_again(left, world, options=options, clock=clock)
-        done = await _end(endings, world, now=now, in_time=partial(_is_fresh, clock(), clock))
+        done = await _end(endings, world, now=now, in_time=partial(_is_fresh, began, clock))
         left = tuple(ending.verdict for ending in endings[done:])
 
 
-def _is_fresh(looked_at: float, clock: Callable[[], float]) -> bool:
-    return clock() - looked_at < LOOK_LASTS_S
+def _is_fresh(began: float, clock: Callable[[], float]) -> bool:
+    """Of a look that began then: its first answer is as old. A clock that was set back meanwhile tells nothing of its age."""
+    return 0 <= clock() - began < LOOK_LASTS_S
 
 
 async def _end_unused(verdicts: Sequence[Verdict], world: World, *, now: float) -> None:

@@ -1,3 +1,4 @@
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import pytest
@@ -6,7 +7,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from daemons.errors import AwsUnavailable, SchedulerUnavailable
-from daemons.model import BlockedBy, InstanceId, JobDemand, JobId, NodeState, Notice, Shape, State
+from daemons.model import BlockedBy, Instance, InstanceId, JobDemand, JobId, NodeState, Notice, Shape, State
 from daemons.ports import EndOutcome
 from schedulers.base import DRAIN_MARK
 from tests.fakes import BATCH, FakeGroups, hostname, instance_id
@@ -60,21 +61,50 @@ async def test_a_job_that_starts_at_the_very_moment_of_the_drain_keeps_its_node(
     assert NodeState.DRAIN not in one.scheduler.known[hostname(1)].states
 
 
-async def test_ends_that_take_long_are_not_asked_for_on_an_old_look() -> None:
-    """An administrator takes a drained node back while others end before it, and a job starts."""
+def three_that_are_to_end() -> Cluster:
+    """The first is idle for longest, and ends first."""
     three = cluster(1, 2, 3)
     for number in (1, 2, 3):
         three.change_row(number, idle_since=three.now - 1000 + number)
+    return three
+
+
+async def is_taken_back_and_works(one: Cluster, number: int) -> None:
+    """An administrator takes a drained node back, and a job starts."""
+    await one.scheduler.resume([hostname(number)])
+    one.scheduler.work(hostname(number), "7")
+
+
+@pytest.mark.parametrize("clock_moves_s", [30, -3600])
+async def test_ends_that_take_long_are_not_asked_for_on_an_old_look(clock_moves_s: float) -> None:
+    """Nor if the clock is set back while they take long."""
+    three = three_that_are_to_end()
     end = three.groups.end
 
     async def slow_end(instance_id: InstanceId, *, relaunch: bool = False) -> EndOutcome:
-        three.pass_time(30)
+        three.now += clock_moves_s
         if not three.groups.ended:
-            await three.scheduler.resume([hostname(3)])
-            three.scheduler.work(hostname(3), "7")
+            await is_taken_back_and_works(three, 3)
         return await end(instance_id, relaunch=relaunch)
 
     three.groups.end = slow_end  # type: ignore[method-assign]
+    await three.passes()
+    assert three.groups.ended == [instance_id(1), instance_id(2)]
+    assert three.state(3) is State.REGISTERED
+
+
+async def test_a_look_is_as_old_as_its_first_answer() -> None:
+    """The table answers long after the scheduler has."""
+    three = three_that_are_to_end()
+    get = three.rows.get
+
+    async def slow_get(instance_ids: Collection[InstanceId]) -> Mapping[InstanceId, Instance]:
+        three.now += 30
+        if not three.groups.ended:
+            await is_taken_back_and_works(three, 3)
+        return await get(instance_ids)
+
+    three.rows.get = slow_get  # type: ignore[method-assign]
     await three.passes()
     assert three.groups.ended == [instance_id(1), instance_id(2)]
     assert three.state(3) is State.REGISTERED
