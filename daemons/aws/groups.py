@@ -161,10 +161,9 @@ class AutoScalingGroups:
             with translated("describing Auto Scaling groups", ", ".join(names)):
                 page: Any = await client.describe_auto_scaling_groups(**request)
             for group in page["AutoScalingGroups"]:
-                if group["AutoScalingGroupName"] in groups:  # a group's many instances may go on over pages
-                    groups[group["AutoScalingGroupName"]]["Instances"] += group["Instances"]
-                else:
-                    groups[group["AutoScalingGroupName"]] = group
+                name = group["AutoScalingGroupName"]
+                before = groups.get(name, {}).get("Instances", [])  # a group's many instances may go on over pages
+                groups[name] = {**group, "Instances": [*before, *group.get("Instances", [])]}
             if not page.get("NextToken"):
                 return groups
             request["NextToken"] = page["NextToken"]

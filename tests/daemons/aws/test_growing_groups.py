@@ -1,9 +1,11 @@
 """What growing asks of Auto Scaling beyond a larger number: launches at once, failures, and capacity taken back unfulfilled."""
 
 import asyncio
+import copy
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
@@ -122,3 +124,31 @@ async def test_nothing_is_taken_back_from_a_group_that_might_end_instances_for_i
     await groups.raise_desired(fleet, 3)
     assert await groups.cancel_unfulfilled(fleet, 0) == 3
     assert aws.scaling.group(OPEN.group).desired == 3
+
+
+class InPages:
+    """An Auto Scaling that gives one group's instances over several answers, which stay its own."""
+
+    def __init__(self) -> None:
+        self.answers = [self._answer("i-1", following="more"), self._answer("i-2", following="")]
+        self._left = iter(self.answers)
+
+    async def get(self, _: str) -> "InPages":
+        return self
+
+    async def describe_auto_scaling_groups(self, **_: object) -> dict[str, object]:
+        return next(self._left)
+
+    @staticmethod
+    def _answer(member: str, *, following: str) -> dict[str, object]:
+        sizes = {"MinSize": 0, "DesiredCapacity": 2, "MaxSize": 4}
+        group = {"AutoScalingGroupName": BATCH.group, "Instances": [{"InstanceId": member, "LifecycleState": "InService"}]}
+        return {"AutoScalingGroups": [group | sizes], "NextToken": following}
+
+
+async def test_a_group_whose_instances_come_in_pages_is_read_whole_and_the_answers_stay_as_they_were() -> None:
+    scaling = InPages()
+    before = copy.deepcopy(scaling.answers)
+    _, fleet = await fleet_of(cast("Clients", scaling), BATCH)
+    assert [member.instance_id for member in fleet.members] == ["i-1", "i-2"]
+    assert scaling.answers == before
