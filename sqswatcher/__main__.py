@@ -25,7 +25,7 @@ from schedulers.base import Scheduler
 from schedulers.guarded import guard_scheduler
 from schedulers.plugins import load_plugin, load_settings, opened
 from sqswatcher.apply import World
-from sqswatcher.checking import Check, take_as_it_is
+from sqswatcher.checking import Check, checker
 from sqswatcher.reconcile import Options
 from sqswatcher.service import Membership, Settings
 
@@ -78,16 +78,7 @@ async def opened_parts(config: Config) -> AsyncIterator[Parts]:
     ):
         await clients.warm_up("sqs", "dynamodb", "autoscaling", "ec2", *(["route53"] if config.dns else []))
         zone = await _open_zone(clients, config.dns) if config.dns else None
-        yield Parts(config=config, clients=clients, scheduler=scheduler, zone=zone, check=_checker(config))
-
-
-def _checker(config: Config) -> Check:
-    """Raises ConfigError where signatures are to be checked and what that takes is not installed."""
-    if not config.sqswatcher.verify_sns:
-        return take_as_it_is
-    from sqswatcher.signatures import Signatures, fetch_certificate  # noqa: PLC0415  it costs memory
-
-    return Signatures(config.sqswatcher.topics, fetch=fetch_certificate, clock=time.time).check
+        yield Parts(config=config, clients=clients, scheduler=scheduler, zone=zone, check=checker(config))
 
 
 def _ringer(config: Config) -> Callable[[str], None]:

@@ -28,6 +28,11 @@ _SIGNED = (
 _VERSIONS = ("1", "2")  # SHA-1 and SHA-256
 _LONGEST_SIGNATURE = 2048
 _AUTO_SCALING = "autoscaling:"
+_UNSIGNED = (
+    "groups and hooks have to notify a topic of sqswatcher.topics, whose subscription does not deliver raw messages: "
+    "headnode doctor --only topics"
+)
+_UNLISTED = "if the cluster's groups notify that topic, add its ARN to sqswatcher.topics and reload sqswatcher"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +60,11 @@ def read_signed(body: str, hosts: Mapping[str, str]) -> Signed | None:
         return None
     if not _OF_SNS & fields.keys():
         if kind_of(body).startswith(_AUTO_SCALING):
-            raise Unreadable("it is Auto Scaling's, and comes without SNS's signature")
+            raise Unreadable("it is Auto Scaling's, and comes without SNS's signature", hint=_UNSIGNED)
         return None
     topic = _text(fields, "TopicArn")
     if topic not in hosts:
-        raise Unreadable(f"its topic {topic[:200]!r} is none of ours")
+        raise Unreadable(f"its topic {topic[:200]!r} is none of ours", hint=_UNLISTED)
     if _text(fields, "Type") != NOTIFICATION:
         raise Unreadable(f"SNS's envelope is of type {fields['Type'][:40]!r}")
     version = _text(fields, "SignatureVersion")

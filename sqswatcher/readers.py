@@ -17,7 +17,11 @@ _HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, [0-9]{1,2} [A-Z][a-z]{2} [0-9]{4} [0-9]
 
 
 class Unreadable(Exception):
-    """The message cannot be understood; the text says why."""
+    """The message cannot be understood; the text says why, and `hint` what to do about it, "" where that is nothing special."""
+
+    def __init__(self, why: str, *, hint: str = "") -> None:
+        super().__init__(why)
+        self.hint = hint
 
 
 def read_json(body: str) -> Mapping[str, Any]:

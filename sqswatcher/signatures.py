@@ -28,6 +28,10 @@ except ImportError as err:
 FETCH_S = 10.0
 LONGEST_CERTIFICATE = 1 << 16
 MOST_KEPT = 64
+FORGED = (
+    "SNS has not sent it as it is: compare the queue's policy, which says who may send, with headnode iam render --role queue"
+)
+AWAY = "this machine has to reach SNS by https, also through its proxy: the certificate is there"
 AGAIN_AFTER_S = 60.0  # before a certificate that could not be had is asked for again
 MOST_MISSING = 8  # addresses without a certificate at a time: whoever makes them up shall not keep us busy
 
@@ -69,9 +73,11 @@ class Signatures:
                 return Checked(body=body)
             key = await self._key(signed.certificate)
             if not await asyncio.to_thread(is_signed, signed, key):
-                return Checked(refused="SNS's signature does not match")
-        except (Unreadable, CertificateUnavailable) as err:
-            return Checked(refused=str(err))
+                return Checked(refused="SNS's signature does not match", hint=FORGED)
+        except Unreadable as err:
+            return Checked(refused=str(err), hint=err.hint or FORGED)
+        except CertificateUnavailable as err:
+            return Checked(refused=f"its signature cannot be checked: {err}", hint=AWAY)
         return Checked(body=signed.message)
 
     async def _key(self, url: str) -> RSAPublicKey:

@@ -59,13 +59,13 @@ def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_
         typer.echo(json.dumps(rows))
         return
     from rich.console import Console  # noqa: PLC0415  loaded where a person reads
-    from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
     table = Table(*columns, box=None, pad_edge=False)
     for row in rows:
         cells = (row[name] for name in columns)
-        table.add_row(*(escape(printable(_cell(cell))) for cell in cells))
+        table.add_row(*(Text(printable(_cell(cell))) for cell in cells))  # as it is: no brackets, backslashes or :names: are read
     Console().print(table)
 
 

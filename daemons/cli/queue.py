@@ -1,7 +1,9 @@
 """`headnode queue`: what is in the cluster's queue, and what has been put aside, and how that gets another chance."""
 
+import asyncio
 import json
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -9,6 +11,8 @@ import typer
 from daemons.cli.common import ConfigOption, JsonOption, print_rows, progress, read_config
 from daemons.cli.sqs import DEAD, DEPTHS, ClusterQueue
 from daemons.errors import AwsUnavailable
+from daemons.lines import harmless
+from sqswatcher.checking import Check, Checked, checker
 from sqswatcher.messages import Malformed
 from sqswatcher.parse import parse_message
 
@@ -47,15 +51,27 @@ def _seconds(value: object) -> str:
 @app.command("dead")
 @app.command("quarantine", hidden=True)
 def dead(config: ConfigOption = None, most: MostOption = 100, as_json: JsonOption = False) -> None:
-    """List the messages that were put aside, with the reason and the age: they stay where they are."""
-    found = ClusterQueue(read_config(config))
+    """List the messages that were put aside, with the reason and the age: they stay where they are.
+
+    With sqswatcher.verify_sns their signatures are checked as sqswatcher does.
+    """
+    chosen = read_config(config)
+    check, found = checker(chosen), ClusterQueue(chosen)
     url = _dead_letters(found)
     with progress("looking"):
-        rows = [_describe(message, time.time()) for message in found.look(url, most)]
-    if rows or as_json:
-        print_rows(rows, ["message", "age_s", "received", "reason", "body"], as_json=as_json)
+        rows = asyncio.run(described(found.look(url, most), check, now=time.time()))
+    if as_json or not rows:
+        typer.echo(json.dumps(rows) if as_json else "nothing has been put aside")
     else:
-        typer.echo("nothing has been put aside")
+        show_dead(rows)
+
+
+def show_dead(rows: Sequence[Mapping[str, Any]]) -> None:
+    """For people: a table, and what to do about all that, each once."""
+    shown = [{**row, "body": harmless(row["body"])} for row in rows]
+    print_rows(shown, ["message", "age_s", "received", "reason", "body"], as_json=False)
+    for remedy in dict.fromkeys(row["remedy"] for row in rows if row["remedy"]):
+        typer.echo(f"next: {remedy}")
 
 
 @app.command()
@@ -97,16 +113,24 @@ def _dead_letters(found: ClusterQueue) -> str:
     return url
 
 
-def _describe(message: dict[str, Any], now: float) -> dict[str, Any]:
-    body = str(message["Body"])
-    parsed = parse_message(body)
-    reason = parsed.reason if isinstance(parsed, Malformed) else f"{type(parsed).__name__}: well formed, and never done"
-    attributes = message.get("Attributes", {})
+async def described(messages: Iterable[Mapping[str, Any]], check: Check, *, now: float) -> list[dict[str, Any]]:
+    """A row each: why sqswatcher has not done what it says, as far as the message itself tells."""
+    return [_describe(message, await check(str(message["Body"])), now) for message in messages]
+
+
+def _describe(message: Mapping[str, Any], checked: Checked, now: float) -> dict[str, Any]:
+    body, attributes = str(message["Body"]), message.get("Attributes", {})
     sent = str(attributes.get("SentTimestamp", ""))
     return {
         "message": message["MessageId"],
         "age_s": round(max(0.0, now - int(sent) / 1000)) if sent.isascii() and sent.isdecimal() else None,
         "received": attributes.get("ApproximateReceiveCount", "?"),
-        "reason": reason,
-        "body": ascii(body)[1:-1][:EXCERPT],
+        "reason": f"refused: {checked.refused}" if checked.refused else _reason(checked.body),
+        "remedy": checked.hint,
+        "body": body if len(body) <= EXCERPT else f"{body[:EXCERPT]}…",
     }
+
+
+def _reason(body: str) -> str:
+    parsed = parse_message(body)
+    return parsed.reason if isinstance(parsed, Malformed) else f"{type(parsed).__name__}: well formed, and never done"

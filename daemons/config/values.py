@@ -84,7 +84,8 @@ class SqswatcherConfig:
     verify_sns: Annotated[
         Flag,
         Field(
-            description="true: Auto Scaling is believed only under SNS's signature, for one of `topics` (needs headnode[verify])"
+            description="true: SNS's envelopes, and Auto Scaling's notices, count only with SNS's signature for one of `topics`;"
+            " EventBridge's events and nodes' words carry none, the queue's policy guards those (needs headnode[verify])"
         ),
     ] = False
     topics: Annotated[

@@ -203,7 +203,12 @@ async def test_auto_scaling_without_a_signature_is_not_believed(body: str, check
     assert await refused(check, {"detail-type": "mine", "source": "mine", "detail": json.loads(body)})
 
 
-@pytest.mark.parametrize("body", [compute_ready(1), spot_interruption(1), "{broken", '{"a": 1, "a": 2}'])
+OF_A_RULE = json.dumps(
+    {"detail-type": "EC2 Instance Terminate Successful", "source": "aws.autoscaling", "detail": {"EC2InstanceId": instance_id(1)}}
+)
+
+
+@pytest.mark.parametrize("body", [compute_ready(1), spot_interruption(1), OF_A_RULE, "{broken", '{"a": 1, "a": 2}'])
 async def test_what_does_not_come_through_sns_is_left_to_the_queues_policy_and_the_parser(body: str, check: Check) -> None:
     checked = await check(body)
     assert (checked.body, checked.refused) == (body, "")
