@@ -22,6 +22,11 @@ IDS_A_CALL = 50  # DescribeAutoScalingInstances' limit
 GROUPS_A_CALL = 100
 ACTIVITIES_A_CALL = 100  # newest first
 LAUNCHES_A_CALL = 100
+_REFUSED_ENDS = {  # in Auto Scaling's words, whole enough that no "terminating" is taken for "min"
+    "no managed instance found for instance id": EndOutcome.ABSENT,
+    "desiredsize equals minsize": EndOutcome.AT_MINIMUM,
+    "will violate group's min size constraint": EndOutcome.AT_MINIMUM,
+}
 
 
 class AutoScalingGroups:
@@ -117,13 +122,10 @@ class AutoScalingGroups:
                 with attempt:
                     await self._end_once(instance_id, relaunch=relaunch)
         except AwsRefused as err:
-            if err.error_code != "ValidationError":
+            outcome = _refused_end(err)
+            if outcome is None:
                 raise
-            if "not found" in str(err).lower():
-                return EndOutcome.ABSENT
-            if "min" in str(err).lower():
-                return EndOutcome.AT_MINIMUM
-            raise
+            return outcome
         return EndOutcome.ENDING
 
     async def _end_once(self, instance_id: InstanceId, *, relaunch: bool) -> None:
@@ -181,6 +183,13 @@ class AutoScalingGroups:
     async def _client(self) -> "AutoScalingClient":
         client: AutoScalingClient = await self._clients.get("autoscaling")
         return client
+
+
+def _refused_end(err: AwsRefused) -> EndOutcome | None:
+    """What Auto Scaling means by a refusal, which has no code of its own; None where nobody knows: that is no outcome."""
+    if err.error_code != "ValidationError":
+        return None
+    return next((outcome for words, outcome in _REFUSED_ENDS.items() if words in str(err).lower()), None)
 
 
 def _was_throttled(err: BaseException) -> bool:

@@ -18,6 +18,7 @@ from daemons.aws.table import DynamoRows, parse_item, render_item
 from daemons.errors import AwsRefused, AwsUnavailable, InvalidValue
 from daemons.model import FleetName, Hostname, Instance, InstanceId, Notice, State
 from daemons.ports import EndOutcome, Records
+from sandbox.aws.errors import validation_error
 from sandbox.aws.server import SandboxAws
 from sandbox.aws.stack import Stack, client
 from tests.fakes import BATCH, hostname, instance_id
@@ -197,6 +198,37 @@ async def test_a_fleet_grows_is_seen_and_shrinks_by_one_named_instance(clients: 
     assert await groups.end(ids[2]) is EndOutcome.AT_MINIMUM
     await until(lambda: truth_states(aws, ids[1], ids[0]) == {"terminated"}, "both ended")
     assert truth_states(aws, ids[2]) == {"running"}
+
+
+@pytest.mark.parametrize(
+    ("words", "outcome"),
+    [
+        (
+            (
+                "Currently, desiredSize equals minSize (1). Terminating instance without replacement will violate group's min"
+                " size constraint. Either set shouldDecrementDesiredCapacity flag to false or lower group's min size."
+            ),
+            EndOutcome.AT_MINIMUM,
+        ),
+        ("Terminating instance without replacement will violate group's min size constraint.", EndOutcome.AT_MINIMUM),
+        ("Instance Id not found - No managed instance found for instance ID: i-0a1b2c3d4e5f60718", EndOutcome.ABSENT),
+        ("Instance Id not found - No managed instance found for instance ID i-0a1b2c3d4e5f60718", EndOutcome.ABSENT),
+        ("The instance i-0a1b2c3d4e5f60718 is in Terminating:Wait and cannot be terminated.", None),
+        ("AutoScalingGroup name not found - AutoScalingGroup hpc-batch not found", None),
+        ("Instance i-0a1b2c3d4e5f60718 is protected from termination.", None),
+    ],
+)
+async def test_a_refused_end_means_what_auto_scaling_says_and_nothing_else(
+    clients: Clients, stack: Stack, aws: SandboxAws, words: str, outcome: EndOutcome | None
+) -> None:
+    """The first four as public reports have them; the others are made up."""
+    aws.faults.fail("autoscaling", "TerminateInstanceInAutoScalingGroup", error=validation_error(words), calls=1)
+    groups = AutoScalingGroups(clients, specs=[BATCH])
+    if outcome is None:
+        with pytest.raises(AwsRefused, match="ValidationError"):
+            await groups.end(instance_id(1))
+    else:
+        assert await groups.end(instance_id(1)) is outcome
 
 
 async def test_an_end_whose_answer_is_lost_lowers_the_capacity_once(clients: Clients, stack: Stack, aws: SandboxAws) -> None:
