@@ -64,6 +64,21 @@ EVENTS: tuple[LogEvent, ...] = (
         "Do what `hint` says. `headnode config check` finds what is wrong with the configuration.",
     ),
     _event(
+        "warning",
+        "service.held_back",
+        "failures wait_s because",
+        "So many starts in a row failed; this one begins after `wait_s`, which doubles each time up to five minutes. One that was"
+        " ready for a minute has not failed.",
+        "Mend what `because` says, then `systemctl restart` the service: that starts it at once.",
+    ),
+    _event(
+        "warning",
+        "service.starts_not_counted",
+        "path error",
+        "The file that counts failed starts could not be written: the next start is not held back.",
+        "See that the service may write its runtime directory (`RuntimeDirectory=` in its unit), and that it is not full.",
+    ),
+    _event(
         "info",
         "config.changed",
         "source changes count",
@@ -574,6 +589,7 @@ FIELDS: Mapping[str, str] = {
     "topics": "the MQTT topics",
     "tries": "how many times",
     "version": "headnode's version; or the row's",
+    "wait_s": "how long it waits first",
     "what": "what the entries are of",
 }
 

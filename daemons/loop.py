@@ -34,10 +34,10 @@ async def sleep_unless(stop: asyncio.Event, period_s: float) -> None:
         await asyncio.wait_for(stop.wait(), period_s)
 
 
-def back_off_s(failures: int, *, period_s: float, jitter: float) -> float:
-    """The wait after so many failures in a row: `period_s` doubled each time up to a minute, spread by `jitter` (0 … 1)."""
+def back_off_s(failures: int, *, period_s: float, jitter: float, ceiling_s: float = BACK_OFF_CEILING_S) -> float:
+    """The wait after so many failures in a row: `period_s` doubled each time up to the ceiling, spread by `jitter` (0 … 1)."""
     base = period_s * 2.0 ** min(failures - 1, 10)
-    return min(base, max(period_s, BACK_OFF_CEILING_S)) * (0.75 + 0.5 * jitter)
+    return min(base, max(period_s, ceiling_s)) * (0.75 + 0.5 * jitter)
 
 
 async def run_every(

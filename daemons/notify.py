@@ -20,6 +20,10 @@ def _say_nothing(_: str) -> None:
     pass
 
 
+def _do_nothing() -> None:
+    pass
+
+
 @dataclass(slots=True, kw_only=True)
 class Progress:
     """Of a service that runs cycles. The watchdog is fed while nothing is to be done and during a cycle that has not taken longer
@@ -30,6 +34,7 @@ class Progress:
     watchdog_s: float | None = None
     awake: Callable[[], float] = time.monotonic  # seconds that nobody can set
     note: str = ""  # what stands behind every status until it is taken away
+    when_ready: Callable[[], object] = _do_nothing  # is called each time that it gets ready
     is_ready: bool = field(default=False, init=False)
     _begun_at: float | None = field(default=None, init=False)
 
@@ -48,6 +53,10 @@ class Progress:
         """With another configuration. The first cycle that goes well makes the service ready again."""
         self.note, self.is_ready = "", False
 
+    def waits(self, status: str, *, at_most_s: float) -> None:
+        """It does not begin yet, and is not to be called late before so long."""
+        self.say(f"EXTEND_TIMEOUT_USEC={int(at_most_s * 1e6)}\nSTATUS={self._line(status)}\nWATCHDOG=1")
+
     def stops(self) -> None:
         self.say("STOPPING=1\nSTATUS=stopping")
 
@@ -56,9 +65,10 @@ class Progress:
 
     def ends(self, status: str) -> None:
         """A cycle went well. The first one makes the service ready."""
-        ready = "" if self.is_ready else "READY=1\n"
-        self.is_ready = True
-        self._rests(ready, status)
+        was_ready, self.is_ready = self.is_ready, True
+        self._rests("" if was_ready else "READY=1\n", status)
+        if not was_ready:
+            self.when_ready()
 
     def fails(self, status: str) -> None:
         """A cycle failed, and will be tried again."""

@@ -17,8 +17,9 @@ from daemons.config import Config, LoadSettings, Reading, config_path, read_file
 from daemons.errors import ConfigError, HeadnodeError
 from daemons.logs import configure_logs
 from daemons.meter import metered
-from daemons.notify import progress_of_process
+from daemons.notify import Progress, progress_of_process
 from daemons.shipping import filed, shipped
+from daemons.starts import Starts, counted, held_back, starts_of
 from daemons.turns import Turns
 
 log = structlog.get_logger()
@@ -51,10 +52,12 @@ def run_service(
     """
     arguments = _parse_arguments(daemon, purpose, argv, switches)
     amends = [switch.amend for switch in switches if switch.name in arguments.switched]
+    process = "".join([daemon, *(name[1:] for name in arguments.switched)])
     service = Service(
         daemon=daemon,
-        process="".join([daemon, *(name[1:] for name in arguments.switched)]),
+        process=process,
         serve=serve,
+        starts=starts_of(os.environ, process),
         log_level=arguments.log_level or "",
         read=lambda: _amended(read_file(config_path(arguments.config, os.environ), load_settings=load_settings), amends),
     )
@@ -62,6 +65,7 @@ def run_service(
     try:
         service.configure_logs(first.unwrap())
     except ConfigError as err:
+        service.starts.forget()
         print(_explain(daemon, err), file=sys.stderr)  # noqa: T201  there is no log yet
         return EXIT_USAGE
     try:
@@ -76,7 +80,7 @@ def run_service(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """What a process runs. `process` is the service's name, with its switches behind it; `read` reads the configuration, and
-    raises nothing; `log_level` "" leaves it to the configuration.
+    raises nothing; `log_level` "" leaves it to the configuration; `starts` knows how the last ones went.
     """
 
     daemon: str
@@ -84,16 +88,28 @@ class Service:
     serve: Serve
     read: Callable[[], Reading]
     log_level: str
+    starts: Starts
 
     def configure_logs(self, config: Config) -> None:
         level = self.log_level or config.log.level
         configure_logs(level=level, daemon=self.daemon, cluster=config.cluster, scheduler=config.scheduler.name)
 
     async def live(self, first: Reading) -> None:
-        """Serve until SIGTERM or SIGINT, with each configuration that SIGHUP brings. What it raises has been logged, and where
-        the configuration lets lines go elsewhere too, there as well: for who looks there, it is the line that matters most.
+        """Serve until SIGTERM or SIGINT. After starts that failed it waits before it does anything, and then reads the
+        configuration again: it may have been why.
         """
-        progress, told = progress_of_process(), list[Exception]()
+        progress = progress_of_process()
+        if wait_s := self.starts.wait_s():
+            if not await self._held_back(first.unwrap(), progress, wait_s):
+                return
+            first = self.read()
+        await self._live(first, progress)
+
+    async def _live(self, first: Reading, progress: Progress) -> None:
+        """Serve with each configuration that SIGHUP brings. What it raises has been logged, and where the configuration lets
+        lines go elsewhere too, there as well: for who looks there, it is the line that matters most.
+        """
+        told = list[Exception]()
 
         def tell(err: Exception) -> None:
             if err in told:
@@ -123,10 +139,18 @@ class Service:
         turns = Turns(first, read=self.read, serve=serve, progress=progress)
         turns.heed_signals()
         try:
-            await turns.run()
+            with counted(self.starts, progress):
+                await turns.run()
         except Exception as err:
             tell(err)
             raise
+
+    async def _held_back(self, config: Config, progress: Progress, wait_s: float) -> bool:
+        with filed(config, self.process):
+            may_begin = await held_back(self.starts, progress, wait_s)
+            if not may_begin:
+                log.info("service.stopped")
+            return may_begin
 
     @contextlib.asynccontextmanager
     async def _telling(self, config: Config) -> AsyncIterator[None]:

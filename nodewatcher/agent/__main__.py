@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -14,6 +15,7 @@ from daemons.errors import ConfigError
 from daemons.logs import configure_logs
 from daemons.loop import stop_on_signals
 from daemons.notify import progress_of_process
+from daemons.starts import counted, held_back, starts_of
 from nodewatcher.agent.config import DEFAULT_PATH, AgentConfig, load_agent_config
 
 log = structlog.get_logger()
@@ -55,9 +57,15 @@ def _check_installation() -> None:
 async def _serve(config: AgentConfig, path: Path) -> None:
     from nodewatcher.agent.service import Agent  # noqa: PLC0415  what an extra brings: see _check_installation
 
-    stop = stop_on_signals()
-    await Agent(config, path, progress=progress_of_process()).run(stop)
-    log.info("agent.stopped")
+    progress, starts = progress_of_process(), starts_of(os.environ, "headnode-agent")
+    if wait_s := starts.wait_s():
+        if not await held_back(starts, progress, wait_s):
+            return
+        config = load_agent_config(path)
+    with counted(starts, progress):
+        stop = stop_on_signals()
+        await Agent(config, path, progress=progress).run(stop)
+        log.info("agent.stopped")
 
 
 if __name__ == "__main__":

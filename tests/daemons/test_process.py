@@ -141,6 +141,75 @@ def test_why_a_service_ended_is_told_once_wherever_its_lines_go(error: str, code
     assert (measured["problem"], measured["Problems"]) == ("service.failed", 1.0), "or no alarm would ever be raised"
 
 
+@pytest.fixture
+def failing(tmp_path: Path) -> Callable[[str], "subprocess.Popen[str]"]:
+    """A process of a service whose start fails, as systemd starts it: with a runtime directory, and so long to wait at first."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "headnode.toml").write_text(CONFIG.replace("FILE", "/nonexistent"))
+    program = tmp_path / "failing.py"
+    program.write_text(FAILING.format(error="SchedulerRefused", words="no: go away"))
+    argv = [sys.executable, str(program), "--config", str(tmp_path / "headnode.toml")]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "RUNTIME_DIRECTORY": str(tmp_path / "run")}
+
+    def started(first_wait_s: str) -> "subprocess.Popen[str]":
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            argv, env={**environment, "HEADNODE_BACK_OFF_S": first_wait_s}, stdout=pipe, stderr=pipe, text=True
+        )
+
+    return started
+
+
+def told_by(process: "subprocess.Popen[str]") -> list[str]:
+    """The events of a process that ends by itself, with the code that has it restarted."""
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 1, err
+    return [json.loads(line)["event"] for line in out.splitlines()]
+
+
+def test_starts_that_fail_in_a_row_are_held_back_and_a_stop_meanwhile_ends_that(
+    failing: Callable[[str], "subprocess.Popen[str]"], tmp_path: Path
+) -> None:
+    counted = tmp_path / "run" / "jobwatcher.starts"
+    assert told_by(failing("0.01")) == ["service.started", "service.failed"]
+    assert told_by(failing("0.01"))[-2:] == ["service.started", "service.failed"]
+    assert json.loads(counted.read_text())["failures"] == 2
+    waiting = failing("300")
+    held = hear(waiting, lambda line: line["event"] == "service.held_back")
+    assert (held["failures"], held["because"]) == (2, "no: go away")
+    waiting.send_signal(signal.SIGTERM)
+    rest, _ = waiting.communicate(timeout=60)
+    assert [json.loads(line)["event"] for line in rest.splitlines()] == ["service.stopped"]
+    assert waiting.returncode == 0
+    assert not counted.exists()
+    assert told_by(failing("300")) == ["service.started", "service.failed"], "at once"
+
+
+def test_one_that_was_held_back_begins_with_the_configuration_that_is_there_then(
+    failing: Callable[[str], "subprocess.Popen[str]"], tmp_path: Path
+) -> None:
+    told_by(failing("300"))
+    waiting = failing("300")
+    hear(waiting, lambda line: line["event"] == "service.held_back")
+    path = tmp_path / "headnode.toml"
+    path.write_text(path.read_text().replace('name = "batch"', 'name = "mended"').replace("eu-west-1", "eu-west-2"))
+    waiting.send_signal(signal.SIGHUP)
+    assert hear(waiting, lambda line: line["event"] == "service.started")["fleets"] == ["mended"]
+    assert told_by(waiting) == ["service.failed"]
+
+
+def test_a_configuration_that_cannot_be_used_is_told_at_once_and_forgets_what_was_counted(
+    failing: Callable[[str], "subprocess.Popen[str]"], tmp_path: Path
+) -> None:
+    told_by(failing("300"))
+    (tmp_path / "headnode.toml").write_text("cluster = 7")
+    wrong = failing("300")
+    _, err = wrong.communicate(timeout=120)
+    assert wrong.returncode == 2
+    assert "the configuration cannot be used" in err
+    assert not (tmp_path / "run" / "jobwatcher.starts").exists()
+
+
 def hear(process: subprocess.Popen[str], wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """The next line like that; whatever comes before is passed over. The process's end is the end of waiting."""
     assert process.stdout is not None

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from sandbox.aws.errors import AwsError
 from sandbox.aws.server import SandboxAws
 from sandbox.aws.stack import GroupSpec, Stack, StackSpec, client, create_stack
 from sandbox.aws.values import EmulatedInstance
@@ -63,6 +65,7 @@ ReadWritePaths=/srv/local
 WatchdogSec=3
 TimeoutAbortSec=1
 RestartSec=100ms
+Environment=HEADNODE_BACK_OFF_S=0.2
 """
 
 
@@ -118,8 +121,8 @@ class Site:
         assert started.returncode == 0, started.stderr + "\n".join(map(self.log, SERVICES))
 
     def amend(self, name: str, text: str) -> None:
-        """A drop-in, as `systemctl edit` makes one; "" takes it back."""
-        path = f"/etc/systemd/system/{name}.service.d/override.conf"
+        """A drop-in, as `systemctl edit` makes one, that comes after the one above; "" takes it back."""
+        path = f"/etc/systemd/system/{name}.service.d/zz-override.conf"
         self.manager.run("sh", "-c", f'printf %s "$1" >{path}', "sh", text)
         self.manager.ctl("daemon-reload")
 
@@ -262,6 +265,79 @@ def test_a_password_that_only_root_may_read_reaches_the_service_by_its_credentia
         broker.stop()
         site.amend(name, "")
         site.configure(whole(site))
+        site.manager.ctl("stop", f"{name}.service")
+
+
+def held_back(site: Site, name: str) -> list[dict[str, Any]]:
+    """The lines about the starts that had to wait."""
+    lines = site.manager.run("cat", f"/var/log/{name}.log").stdout.splitlines()
+    return [json.loads(line) for line in lines if '"service.held_back"' in line]
+
+
+def test_one_whose_starts_fail_waits_longer_each_time_and_starts_at_once_when_it_is_restarted(site: Site) -> None:
+    name = "jobwatcher"
+    site.manager.ctl("stop", f"{name}.service")
+    site.manager.ctl("reset-failed", f"{name}.service")
+    before = len(held_back(site, name))
+    site.aws.faults.fail("dynamodb", "Scan", error=AwsError("AccessDeniedException", "you may not"))
+    try:
+        site.amend(name, "[Service]\nEnvironment=HEADNODE_BACK_OFF_S=3\n")  # a start takes one or two
+        site.manager.ctl("start", "--no-block", f"{name}.service")
+        site.until(lambda: len(held_back(site, name)) >= before + 4, "four starts were held back")
+        lines = held_back(site, name)[before:][:4]
+        counts, waits = [line["failures"] for line in lines], [line["wait_s"] for line in lines]
+        assert counts == list(range(counts[0], counts[0] + 4)), "the first may have taken longer than it would have waited"
+        assert all(now < later for now, later in zip(waits, waits[2:], strict=False)), (
+            f"four times as long, less a start: {waits}"
+        )
+        assert all("AccessDeniedException" in line["because"] for line in lines)
+        state, words, restarts = site.unit(name)
+        assert state == "activating"
+        assert words.startswith(f"{counts[-1]} starts in a row failed, the last because ")
+        assert restarts == counts[-1]
+        assert "tries again in" in words
+        assert site.manager.run("sh", "-c", f"stat -c %a:%U /run/headnode/{name}.starts").stdout.strip() == "600:headnode"
+        # It waits for 18 s at least; a restart by hand does not.
+        site.amend(name, "[Service]\nEnvironment=HEADNODE_BACK_OFF_S=300\n")
+        site.aws.faults.clear()
+        restarted = site.manager.ctl("restart", f"{name}.service", timeout_s=90.0)
+        assert restarted.returncode == 0, site.log(name)
+        assert len(held_back(site, name)) == before + 4, "it was not held back again"
+        assert site.gets_on(name)
+    finally:
+        site.aws.faults.clear()
+        site.amend(name, "")
+        site.manager.ctl("stop", f"{name}.service")
+    assert site.manager.run("ls", "-d", "/run/headnode").returncode == 0, "the directory stays for the others"
+    assert site.manager.run("ls", f"/run/headnode/{name}.starts").returncode != 0
+
+
+def test_one_that_waits_before_its_start_is_not_cut_off_by_its_manager_and_stops_when_told(site: Site) -> None:
+    """Its start may take 2 s and its watchdog 3 s, and it waits for longer than both."""
+    name = "nodewatcher"
+    site.manager.ctl("stop", f"{name}.service")
+    before = len(held_back(site, name))
+    site.aws.faults.fail("dynamodb", "Scan", error=AwsError("AccessDeniedException", "you may not"))
+    try:
+        site.amend(name, "[Service]\nEnvironment=HEADNODE_BACK_OFF_S=300\nTimeoutStartSec=2\n")
+        site.manager.ctl("start", "--no-block", f"{name}.service")
+        site.until(lambda: len(held_back(site, name)) > before, "a start is held back")
+        waiting = site.number(name)
+        since = re.search(r"in (\d+) s", site.unit(name)[1])
+        assert since is not None
+
+        def waited_s() -> int:
+            now = re.search(r"in (\d+) s", site.unit(name)[1])
+            return int(since[1]) - int(now[1]) if now else 0
+
+        site.until(lambda: waited_s() >= 5 or site.number(name) != waiting, "it has waited for five seconds and more")
+        assert site.number(name) == waiting
+        assert site.manager.ctl("stop", f"{name}.service").returncode == 0
+        assert site.manager.show(f"{name}.service", "Result") == "success"
+        assert "service.stopped" in site.log(name)
+    finally:
+        site.aws.faults.clear()
+        site.amend(name, "")
         site.manager.ctl("stop", f"{name}.service")
 
 
