@@ -15,6 +15,7 @@ import typer
 from daemons.cli.common import ConfigOption, read_config
 from daemons.cli.loglines import LogLine, Wanted, render_line
 from daemons.cli.logsources import cloudwatch, files, journal
+from daemons.cli.watching import watching
 from daemons.config import Config
 from daemons.errors import InvalidValue
 
@@ -67,12 +68,10 @@ def logs(  # noqa: PLR0917  a command's options
         since=datetime.fromtimestamp(begin, UTC).isoformat().replace("+00:00", ""),
     )
     services = (daemon.value,) if daemon is not None else SERVICES
-    try:
+    with watching():
         for line in _read(chosen, services, wanted, since=begin, follow=follow, from_cloudwatch=from_cloudwatch):
             if wanted.wants(line):
                 _show(line, as_json=as_json)
-    except KeyboardInterrupt:
-        return
 
 
 def _read(

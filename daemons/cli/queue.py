@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from daemons.cli.common import ConfigOption, JsonOption, print_rows, progress, read_config
-from daemons.cli.sqs import DEAD, DEPTHS, ClusterQueue
+from daemons.cli.common import ConfigOption, JsonOption, print_rows, printable, progress, read_config
+from daemons.cli.sqs import DEAD, DEPTHS, ClusterQueue, Moved
 from daemons.errors import AwsUnavailable
 from daemons.lines import harmless
 from sqswatcher.checking import Check, Checked, checker
@@ -81,26 +81,54 @@ def redrive(
     most: Annotated[int, typer.Option(min=1, max=MOST, help="Move no more messages than that.")] = MOST,
     as_json: JsonOption = False,
 ) -> None:
-    """Give the messages that were put aside another chance: with --apply they go back into the queue.
+    """Give the messages that were put aside another chance: with --apply they go back into the queue, each once.
 
-    A message that is malformed will be put aside again. One at a time is sent, and deleted after that: none can be lost.
+    A message that is malformed will be put aside again, and is left there then. Each is sent first and deleted after that: none
+    can be lost. Exit code 1 if some came back at once, or were refused by SQS.
     """
     found = ClusterQueue(read_config(config))
     there = found.depth(_dead_letters(found))
     waiting, hidden = there["waiting"], there["in flight"] + there["delayed"]
-    moved = 0
+    so_far = Moved()
     if apply:
-        with progress("moving messages", total=min(most, waiting)) as tell:
-            for moved in found.move(most):
-                tell(moved)
-    left = max(0, waiting - moved)
+        most_now = min(most, waiting + hidden)  # what was there: what comes back meanwhile is none of it
+        with progress("moving messages", total=most_now) as tell:
+            for so_far in found.move(most_now):
+                tell(so_far.moved)
+    stayed = what_stayed(so_far, waiting, most) if apply else {}
+    left = sum(stayed.values()) if apply else waiting
     if as_json:
-        typer.echo(json.dumps({"applied": apply, "waiting": waiting, "hidden": hidden, "moved": moved, "left": left}))
-        return
-    would = min(most, waiting)
-    typer.echo(
-        f"{moved} of {waiting} messages are in the queue again" if apply else f"{would} messages would be moved: add --apply"
-    )
+        reasons = [{"messages": count, "because": because} for because, count in stayed.items()]
+        told = {"applied": apply, "waiting": waiting, "hidden": hidden, "moved": so_far.moved, "left": left, "stayed": reasons}
+        typer.echo(json.dumps(told))
+    else:
+        _tell(so_far.moved if apply else None, min(most, waiting), waiting, hidden, stayed)
+    if so_far.came_back or so_far.refused:
+        raise typer.Exit(1)
+
+
+def what_stayed(so_far: Moved, waiting: int, most: int) -> dict[str, int]:
+    """How many are put aside still, by why."""
+    refused = {f"SQS does not take them: {why}": count for why, count in so_far.refused.items()}
+    beyond = max(0, waiting - most)
+    told = {
+        "they failed once more and came back while this ran: headnode queue dead says why": so_far.came_back,
+        **refused,
+        "--most was reached": beyond,
+        "SQS did not hand them out, or somebody looks at them: try again in a minute": max(
+            0, waiting - so_far.moved - sum(refused.values()) - beyond
+        ),
+    }
+    return {because: count for because, count in told.items() if count}
+
+
+def _tell(moved: int | None, would: int, waiting: int, hidden: int, stayed: Mapping[str, int]) -> None:
+    if moved is None:
+        typer.echo(f"{would} messages would be moved: add --apply")
+    else:
+        typer.echo(f"{moved} of {waiting} messages are in the queue again")
+    for because, count in stayed.items():
+        typer.echo(f"{count} stayed: {printable(because)}", err=True)
     if hidden:
         typer.echo(f"{hidden} more are hidden, because somebody looks at them: try again in a minute", err=True)
 

@@ -2,7 +2,9 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,18 +23,33 @@ DEPTHS = {
     "in flight": "ApproximateNumberOfMessagesNotVisible",
     "delayed": "ApproximateNumberOfMessagesDelayed",
 }
+_IN_VAIN = 20  # receives in a row that bring nothing to move: what is left is hidden, refused, or comes back all the time
 _BATCH_BYTES, _OVERHEAD_BYTES = 240_000, 1_000  # below SQS's 262,144 bytes a call; what attributes may take
 _METRIC_PERIOD_S = 60  # SQS writes its metrics once a minute
 _METRIC_BACK = timedelta(minutes=15)
 _PATIENCE = BotoConfig(connect_timeout=5, read_timeout=30, retries={"mode": "standard", "max_attempts": 3})
 
 
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """How many messages are in the queue again, and what stayed: `came_back` of those, and some that SQS refused, by why."""
+
+    moved: int = 0
+    came_back: int = 0
+    refused: Mapping[str, int] = field(default_factory=dict)
+
+    def with_more(self, *, moved: int, came_back: int, refused: Sequence[str]) -> "Moved":
+        counted = Counter(self.refused) + Counter(refused)
+        return Moved(self.moved + moved, self.came_back + came_back, dict(counted))
+
+
 class ClusterQueue:
     """Raises AwsUnavailable, saying what to look at."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, client: Any = None) -> None:
+        """`client` is boto3's, in place of one of its own."""
         self._config = config
-        self._sqs = self._client("sqs")
+        self._sqs = client if client is not None else self._client("sqs")
         self._queue = config.queue
         self._urls: dict[str, str] = {}
 
@@ -95,39 +112,42 @@ class ClusterQueue:
         messages: Sequence[dict[str, Any]] = answer.get("Messages", [])
         return messages
 
-    def move(self, most: int) -> Iterator[int]:
-        """Move dead letters back into the queue, at most `most` of them; how many have been moved so far, after each batch.
+    def move(self, most: int) -> Iterator[Moved]:
+        """Move dead letters back into the queue, at most `most` of them; how far that has come, after each batch.
 
         A message is sent first and deleted then: interrupted in between it is in both queues, and to do it twice does no harm.
-        SQS's own StartMessageMoveTask moves all of a queue or nothing, and goes on after the command has ended.
+        One that has come back meanwhile, because it failed again, is left where it is: the queue for dead letters keeps the id
+        that it was given when it was sent. SQS's own StartMessageMoveTask moves all of a queue or nothing, and goes on after the
+        command has ended.
         """
-        urls, moved, seen = self.urls(), 0, set[str]()
-        while moved < most:
-            batch = [
-                one for one in self.receive(urls[DEAD], min(10, most - moved), hidden_s=MOVE_S) if one["MessageId"] not in seen
-            ]
-            if not batch:
+        urls, so_far, seen, sent, in_vain = self.urls(), Moved(), set[str](), set[str](), 0
+        while so_far.moved < most and in_vain < _IN_VAIN:
+            received = self.receive(urls[DEAD], min(10, most - so_far.moved), hidden_s=MOVE_S)
+            if not received:
                 return
-            seen |= {message["MessageId"] for message in batch}
-            done = self._send(urls[EVENTS], batch)
-            self._delete(urls[DEAD], done)
-            moved += len(done)
-            yield moved
-            if len(done) < len(batch):
-                lacking = len(batch) - len(done)
-                raise AwsUnavailable(f"SQS did not take {lacking} messages; they stay where they were", hint="try again")
+            fresh = [one for one in received if one["MessageId"] not in seen]
+            seen |= {message["MessageId"] for message in fresh}
+            batch = [one for one in fresh if one["MessageId"] not in sent]
+            taken, refused = self._send(urls[EVENTS], batch)
+            self._delete(urls[DEAD], [message for message, _ in taken])
+            sent |= {new_id for _, new_id in taken}
+            so_far = so_far.with_more(moved=len(taken), came_back=len(fresh) - len(batch), refused=refused)
+            in_vain = 0 if taken else in_vain + 1
+            yield so_far
 
-    def _send(self, url: str, batch: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-        """Those of them that the queue has taken."""
-        taken: list[Mapping[str, Any]] = []
+    def _send(self, url: str, batch: Sequence[Mapping[str, Any]]) -> tuple[list[tuple[Mapping[str, Any], str]], list[str]]:
+        """Those that the queue has taken, each with its new id, and why it has not taken the others."""
+        taken: list[tuple[Mapping[str, Any], str]] = []
+        refused: list[str] = []
         for part in _small_enough(batch):
             entries = [
                 {"Id": str(number), "MessageBody": message["Body"], "MessageAttributes": _attributes(message)}
                 for number, message in enumerate(part)
             ]
             answer = self._ask("send_message_batch", QueueUrl=url, Entries=entries)
-            taken += [part[int(entry["Id"])] for entry in answer.get("Successful", [])]
-        return taken
+            taken += [(part[int(entry["Id"])], entry["MessageId"]) for entry in answer.get("Successful", [])]
+            refused += [str(entry.get("Message") or entry.get("Code")) for entry in answer.get("Failed", [])]
+        return taken, refused
 
     def _delete(self, url: str, batch: Sequence[Mapping[str, Any]]) -> None:
         entries = [{"Id": str(number), "ReceiptHandle": message["ReceiptHandle"]} for number, message in enumerate(batch)]

@@ -1,7 +1,6 @@
 """`headnode status`: is everything well, on one screen."""
 
 import asyncio
-import contextlib
 import json
 import sys
 import time
@@ -19,6 +18,7 @@ from daemons.cli.common import ConfigOption, JsonOption, printable, progress, re
 from daemons.cli.gather import SERVICES, Files, compose
 from daemons.cli.overview import Overview
 from daemons.cli.units import fetch_units
+from daemons.cli.watching import watching
 from daemons.config import Config
 from jobwatcher.stance import clock
 
@@ -76,16 +76,15 @@ def look(config: Config, files: Files, *, live: bool, silent: bool = False) -> O
 
 
 def _watch(page: Callable[[], Overview], *, as_json: bool) -> None:
-    """The page again and again, until Ctrl-C."""
-    with contextlib.suppress(KeyboardInterrupt):
+    """The page again and again, until it is told to end."""
+    with watching(WATCH_S) as watch:
         if as_json:
             while True:
                 typer.echo(_json(page()))
-                sys.stdout.flush()
-                time.sleep(WATCH_S)
+                if not watch.goes_on():
+                    return
         with Live(render(page()), auto_refresh=False) as screen:
-            while True:
-                time.sleep(WATCH_S)
+            while watch.goes_on():
                 screen.update(render(page()), refresh=True)
 
 
