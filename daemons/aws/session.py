@@ -78,7 +78,8 @@ class Clients:
         """`endpoints` overrides the address of a service by its name; "default" stands for all others."""
         self._region = region
         self._endpoints = endpoints
-        self._session = _the_session()
+        with translated("reading AWS's settings", region):  # the profile may be one that nobody has
+            self._session = _the_session()
         self._stack = contextlib.AsyncExitStack()
         self._open: dict[str, Any] = {}
 

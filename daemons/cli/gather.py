@@ -100,10 +100,13 @@ def compose(
     now: float,
     queue: Mapping[str, float | None] = _NOT_ASKED,
     more: Sequence[str] = (),
+    written: Records | None = None,
 ) -> Overview:
-    """One page of all that. `queue` is what the queue says, where it was asked; `more` are problems met on the way."""
+    """One page of all that. `queue` is what the queue says, where it was asked; `more` are problems met on the way. `written` is
+    what the services themselves have written, where `records` hold a look of somebody else's.
+    """
     look = look_of(records.jobs, records.nodes)
-    services = service_lines(config, units, now=now)
+    services = service_lines(config, units, written or records, now=now)
     problems = (
         *service_problems(services),
         *records.problems,
@@ -124,22 +127,36 @@ def compose(
     )
 
 
-def service_lines(config: Config, units: Mapping[str, Unit], *, now: float) -> tuple[ServiceLine, ...]:
-    """Each service. That it has looked shows in its memory, which is written with every look that went well."""
+def service_lines(config: Config, units: Mapping[str, Unit], records: Records, *, now: float) -> tuple[ServiceLine, ...]:
+    """Each service. That it has looked shows in its memory, which is written with every look that went well, and where that has
+    not been written yet, or may not be read, in its record.
+    """
+    jobs, nodes = records.jobs, records.nodes
     watched = {
-        "jobwatcher": (jobs_directory(config.jobwatcher), config.jobwatcher.interval_s),
-        "nodewatcher": (nodes_directory(config.nodewatcher), config.nodewatcher.interval_s),
+        "jobwatcher": (jobs_directory(config.jobwatcher), config.jobwatcher.interval_s, jobs.seen.now if jobs else None),
+        "nodewatcher": (nodes_directory(config.nodewatcher), config.nodewatcher.interval_s, nodes.seen.now if nodes else None),
     }
     lines = [service_line("sqswatcher", units.get("sqswatcher"), looked_s=None, late_s=0.0, keeps_record=False)]
-    for service, (directory, interval_s) in watched.items():
-        age_s = _age_s(directory / MEMORY, now)
-        late_s, one_of_two = late_after_s(interval_s), config.ha.enabled
-        lines.append(service_line(service, units.get(service), looked_s=age_s, late_s=late_s, one_of_two=one_of_two))
+    for service, (directory, interval_s, recorded_at) in watched.items():
+        looked_at, may_read = _written_at(directory / MEMORY)
+        at = looked_at if looked_at is not None else recorded_at
+        line = service_line(
+            service,
+            units.get(service),
+            looked_s=max(0.0, now - at) if at is not None else None,
+            late_s=late_after_s(interval_s),
+            may_read=may_read,
+            one_of_two=config.ha.enabled,
+        )
+        lines.append(line)
     return tuple(lines)
 
 
-def _age_s(path: Path, now: float) -> float | None:
+def _written_at(path: Path) -> tuple[float | None, bool]:
+    """When the file was written last, None where there is none; and whether we may know."""
     try:
-        return max(0.0, now - path.stat().st_mtime)
+        return path.stat().st_mtime, True
+    except FileNotFoundError:
+        return None, True
     except OSError:
-        return None
+        return None, False

@@ -27,11 +27,14 @@ class Unit:
     sub: str = ""
     status: str = ""  # the service's own words
     restarts: int = 0
+    runs_s: float | None = None  # how long its process has been running
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceLine:
-    """`is_alive` is None where nobody can say; `looked_s` is how long ago it has looked, None where there is no record."""
+    """`is_alive` is None where nobody can say; `looked_s` is how long ago it has looked, None where there is no record.
+    `last_look` says that in words, whichever it is.
+    """
 
     service: str
     is_alive: bool | None
@@ -39,6 +42,7 @@ class ServiceLine:
     looked_s: float | None = None
     is_late: bool = False
     status: str = ""
+    last_look: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,14 +128,21 @@ def service_line(
     looked_s: float | None,
     late_s: float,
     keeps_record: bool = True,
+    may_read: bool = True,
     one_of_two: bool = False,
 ) -> ServiceLine:
-    """By systemd's word where it runs the service, and by the age of its record. One of two heads stands by and does not look."""
+    """By systemd's word where it runs the service, and by the age of its record. One of two heads stands by and does not look.
+
+    `may_read` False: whether there is a record is not known.
+    """
     stands_by = unit is not None and unit.status.startswith(STANDS_BY)
-    is_late = looked_s is not None and looked_s > late_s and not stands_by
+    runs_s = unit.runs_s if unit is not None else None
+    without_s = runs_s if looked_s is None and keeps_record and may_read else looked_s  # for how long nobody has looked
+    is_late = without_s is not None and without_s > late_s and not stands_by
+    last_look = _last_look(looked_s, runs_s, keeps_record=keeps_record, may_read=may_read)
     if unit is None and one_of_two and (is_late or looked_s is None):
         state = "not known: late, or the other head's: headnode ha says"
-        return ServiceLine(service=service, is_alive=None, state=state, looked_s=looked_s)
+        return ServiceLine(service=service, is_alive=None, state=state, looked_s=looked_s, last_look=last_look)
     if unit is not None:
         is_alive: bool | None = unit.active in ("active", "reloading", "refreshing") and not is_late
         state = f"{unit.active} ({unit.sub})" if unit.sub else unit.active
@@ -142,13 +153,25 @@ def service_line(
     else:
         is_alive, state = not is_late, "late" if is_late else "looks"
     said = unit.status if unit is not None else ""
-    return ServiceLine(service=service, is_alive=is_alive, state=state, looked_s=looked_s, is_late=is_late, status=said)
+    return ServiceLine(
+        service=service, is_alive=is_alive, state=state, looked_s=looked_s, is_late=is_late, status=said, last_look=last_look
+    )
+
+
+def _last_look(looked_s: float | None, runs_s: float | None, *, keeps_record: bool, may_read: bool) -> str:
+    if not keeps_record:
+        return "keeps no record"
+    if looked_s is not None:
+        return f"{looked_s:.0f} s ago"
+    if not may_read:
+        return "not known"
+    return "not yet" if runs_s is None else f"not yet, runs for {runs_s:.0f} s"
 
 
 def service_problems(lines: Iterable[ServiceLine]) -> Iterator[str]:
     for line in lines:
         if line.is_alive is False:
-            late = f"; its last look was {line.looked_s:.0f} s ago" if line.is_late else ""
+            late = f"; its last look: {line.last_look}" if line.is_late else ""
             said = f": {line.status}" if line.status else ""
             yield f"{line.service} is not well: {line.state}{late}{said}"
 

@@ -72,7 +72,16 @@ def look(config: Config, files: Files, *, live: bool, silent: bool = False) -> O
     configure_logs(level="error", stream=sys.stderr)
     with progress("asking", silent=silent):
         answered = asyncio.run(look_live(config, records))
-    return compose(config, answered.records, deeds, units, now=time.time(), queue=answered.queue, more=answered.problems)
+    return compose(
+        config,
+        answered.records,
+        deeds,
+        units,
+        now=time.time(),
+        queue=answered.queue,
+        more=answered.problems,
+        written=records,
+    )
 
 
 def _watch(page: Callable[[], Overview], *, as_json: bool) -> None:
@@ -120,8 +129,7 @@ def services_table(found: Overview) -> RenderableType:
     table = _table("service", "state", "last look", "says")
     for line in found.services:
         style = {True: "green", False: "red", None: "yellow"}[line.is_alive]
-        ago = "" if line.looked_s is None else f"{line.looked_s:.0f} s ago"
-        table.add_row(_plain(line.service), _plain(line.state, style), ago, _plain(line.status))
+        table.add_row(_plain(line.service), _plain(line.state, style), line.last_look, _plain(line.status))
     return table
 
 

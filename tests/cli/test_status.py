@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from daemons.cli import app
 from daemons.cli.common import NothingKnown
-from daemons.cli.gather import Files
+from daemons.cli.gather import Files, service_lines
 from daemons.cli.overview import Unit
 from daemons.cli.units import fetch_units, parse_units
 from daemons.config import load_config
@@ -159,7 +159,45 @@ async def test_a_service_that_has_stopped_looking_is_found_out(head: Head) -> No
     os.utime(memory, (memory.stat().st_atime, memory.stat().st_mtime - 900))
     page = await head.told("status", code=1)
     (problem,) = page["problems"]
-    assert problem.startswith("jobwatcher is not well: late; its last look was 9")
+    assert problem.startswith("jobwatcher is not well: late; its last look: 9")
+
+
+def looks(page: Any) -> list[str]:
+    return [one["last_look"] for one in page["services"]]
+
+
+async def test_where_there_is_no_memory_yet_the_record_says_when_the_last_look_was(head: Head) -> None:
+    await head.look()
+    (head.jobs.directory / "memory.json").unlink()
+    config = load_config(head.directory / "headnode.toml", {}, load_settings=load_settings)
+    records = Files(config).records()
+    assert records.jobs is not None
+    line = service_lines(config, {}, records, now=records.jobs.seen.now + 7)[1]
+    assert (line.service, line.is_alive, line.last_look) == ("jobwatcher", True, "7 s ago")
+
+
+async def test_who_has_not_looked_yet_says_so_and_since_when_it_runs(head: Head, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert looks(await head.told("status", code=1)) == ["keeps no record", "not yet", "not yet"]
+    units = {name: Unit(active="active", sub="running", runs_s=35.2) for name in ("sqswatcher", "jobwatcher", "nodewatcher")}
+    monkeypatch.setattr("daemons.cli.status.fetch_units", lambda services: units)
+    assert looks(await head.told("status")) == ["keeps no record", "not yet, runs for 35 s", "not yet, runs for 35 s"]
+    units["jobwatcher"] = replace(units["jobwatcher"], runs_s=900.0)
+    page = await head.told("status", code=1)
+    assert page["problems"] == ["jobwatcher is not well: active (running); its last look: not yet, runs for 900 s"]
+    units["jobwatcher"] = replace(units["jobwatcher"], status="standby: head-b holds the lease, fence 7")
+    assert (await head.told("status"))["ok"], "who stands by does not look"
+
+
+async def test_where_the_state_may_not_be_read_nobody_says_that_it_never_looked(
+    head: Head, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file where the directory should be is what root cannot look into either."""
+    config = head.directory / "headnode.toml"
+    config.write_text(config.read_text().replace(str(head.jobs.directory), f"{config}/jobwatcher"))
+    units = {"jobwatcher": Unit(active="active", sub="running", runs_s=900.0)}
+    monkeypatch.setattr("daemons.cli.status.fetch_units", lambda services: units)
+    page = await head.told("status", code=1)
+    assert (looks(page)[1], page["services"][1]["is_alive"]) == ("not known", True)
 
 
 async def test_a_record_that_cannot_be_read_is_a_problem_and_the_rest_is_told(head: Head) -> None:
@@ -232,6 +270,7 @@ ActiveState=active
 SubState=running
 StatusText=12 cycles, the last one went well
 NRestarts=0
+ExecMainStartTimestampMonotonic=87500000
 
 Id=jobwatcher.service
 LoadState=loaded
@@ -239,6 +278,7 @@ ActiveState=activating
 SubState=auto-restart
 StatusText=
 NRestarts=7
+ExecMainStartTimestampMonotonic=0
 
 Id=nodewatcher.service
 LoadState=not-found
@@ -250,11 +290,12 @@ NRestarts=[not set]
 
 
 def test_what_systemd_says_is_read_whole() -> None:
-    units = parse_units(SHOWN)
+    units = parse_units(SHOWN, awake_s=100.0)
     assert set(units) == {"sqswatcher", "jobwatcher"}, "a unit that is not installed says nothing"
     assert (units["sqswatcher"].active, units["sqswatcher"].status) == ("active", "12 cycles, the last one went well")
     assert (units["jobwatcher"].sub, units["jobwatcher"].restarts) == ("auto-restart", 7)
-    assert parse_units("") == {}
+    assert (units["sqswatcher"].runs_s, units["jobwatcher"].runs_s) == (12.5, None)
+    assert parse_units("", awake_s=100.0) == {}
 
 
 async def test_systemds_word_counts_where_it_runs_the_services(head: Head, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,5 +383,5 @@ async def test_of_two_heads_the_one_that_stands_by_is_not_late(head: Head, monke
     monkeypatch.setattr("daemons.cli.status.fetch_units", lambda services: units)
     page = await head.told("status", code=1)
     (problem,) = page["problems"]
-    assert problem.startswith("nodewatcher is not well: active (running); its last look was 9")
+    assert problem.startswith("nodewatcher is not well: active (running); its last look: 9")
     assert {one["service"]: one["is_alive"] for one in page["services"]}["jobwatcher"] is True
