@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import structlog
 from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
@@ -59,6 +59,17 @@ def set_level(level: str) -> None:
     logging.getLogger().setLevel(number)
     for noisy in ("botocore", "aiobotocore", "asyncio"):
         logging.getLogger(noisy).setLevel(max(logging.INFO, number))
+
+
+def data_logger(name: str) -> Any:
+    """For lines of level info that are data, which somebody counts on: they are written at every level.
+
+    They go to the handlers of the root by way of a logger that has a level of its own, so that the root's does not count.
+    """
+    logging.getLogger(name).setLevel(logging.INFO)
+    return structlog.wrap_logger(
+        None, wrapper_class=structlog.make_filtering_bound_logger(logging.INFO), logger_factory_args=(name,)
+    )
 
 
 @contextlib.contextmanager

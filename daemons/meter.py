@@ -13,12 +13,11 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import structlog
-
 from daemons.config import Config
 from daemons.events import METRICS, Metric, Sums, find_event
+from daemons.logs import data_logger
 
-log = structlog.get_logger()
+log = data_logger("headnode.metrics")
 
 MOST_VALUES = 50  # of one metric in one line; the format allows 100
 MOST_SERIES = 1_000  # of dimension values that are kept until the next line

@@ -34,3 +34,5 @@ def render_command(
     typer.echo(json.dumps(render(what, chosen), indent=2, ensure_ascii=False))
     if what is What.AGENT and chosen.log.cloudwatch is not None:
         typer.echo("# [log.cloudwatch] is configured too: with the agent every line would come twice", err=True)
+    if what is What.ALARMS and chosen.log.level == "error":
+        typer.echo("# log.level is error: warnings are neither written nor counted, so that no alarm on one goes off", err=True)

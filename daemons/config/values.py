@@ -269,7 +269,7 @@ class CloudwatchConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricsConfig:
-    """`[log.metrics]`. With `log.level` above info there are none: they are lines of that level."""
+    """`[log.metrics]`. They are lines of level info, and written whatever `log.level` says."""
 
     namespace: Annotated[MetricNamespace, Field(description="the metrics' namespace in CloudWatch")] = "Headnode"
     period_s: Annotated[Number, Field(ge=1, le=3600, description="seconds from one line of metrics to the next")] = 60.0

@@ -13,7 +13,7 @@ import structlog
 
 from daemons.config import parse_config
 from daemons.events import DIMENSIONS, METRICS, Sums
-from daemons.logs import configure_logs
+from daemons.logs import configure_logs, hear_lines, set_level, written_to
 from daemons.meter import MOST_SERIES, Meter, metered, metered_by, note
 from schedulers.plugins import load_settings
 
@@ -99,6 +99,22 @@ def test_every_metric_of_the_catalogue_makes_a_line_that_cloudwatch_understands(
     found = {name["Name"]: line[name["Name"]] for line in lines for name in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]}
     expected = {Sums.COUNT: 7.5, Sums.GAUGE: 4, Sums.TIMES: [1, 2.5, 4]}
     assert found == {metric.name: expected[metric.sums] for metric in METRICS}
+
+
+@pytest.mark.parametrize("level", ["warning", "error"])
+def test_metrics_are_data_and_told_at_every_level(level: str, meter: Meter, tmp_path: Path) -> None:
+    """Wherever lines go: else whoever wants to read less is told by an alarm that the service is silent."""
+    chosen, heard = io.StringIO(), list[str]()
+    configure_logs(level=level, stream=chosen, daemon="sqswatcher", cluster="hpc")
+    with written_to(tmp_path / "s.log", most_bytes=1 << 20, keep=1), hear_lines(heard.append), metered_by(meter):
+        log.info("service.started")
+        note("MessagesReceived", 3)
+        set_level("info")
+        set_level(level)
+    for text in (chosen.getvalue(), (tmp_path / "s.log").read_text(), "\n".join(heard)):
+        [line] = [json.loads(one) for one in text.splitlines()]
+        check_emf(line)
+        assert (line["event"], line["level"], line["MessagesReceived"]) == ("metrics.measured", "info", 3)
 
 
 def test_each_value_of_a_dimension_has_a_line_of_its_own(stream: io.StringIO, meter: Meter) -> None:

@@ -155,3 +155,11 @@ def test_headnode_cloudwatch_render_prints_json(tmp_path: Path, what: What, conf
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout) == render(what, config)
     assert ("twice" in done.stderr) == (what is What.AGENT)
+
+
+def test_alarms_on_warnings_that_nobody_writes_are_said(tmp_path: Path) -> None:
+    file = tmp_path / "headnode.toml"
+    for level, words in (("warning", ""), ("error", "log.level is error")):
+        file.write_text(FILE + f'[log]\nlevel = "{level}"\n')
+        done = CliRunner().invoke(app, ["cloudwatch", "render", "--what", "alarms", "--config", str(file)])
+        assert (done.exit_code, words in done.stderr, bool(done.stderr)) == (0, True, bool(words))
