@@ -82,7 +82,8 @@ EVENTS: tuple[LogEvent, ...] = (
         "info",
         "config.changed",
         "source changes count",
-        "SIGHUP brought a configuration that can be used. It takes effect once the cycle in hand is finished.",
+        "SIGHUP brought a configuration that can be used. It takes effect once the cycle in hand is finished; a change of"
+        " `log.level` alone at once.",
     ),
     _event("info", "config.unchanged", "source", "SIGHUP came, and the configuration says what it said before."),
     _event(

@@ -15,7 +15,7 @@ import structlog
 
 from daemons.config import Config, LoadSettings, Reading, config_path, read_file
 from daemons.errors import ConfigError, HeadnodeError
-from daemons.logs import configure_logs
+from daemons.logs import configure_logs, set_level
 from daemons.meter import metered
 from daemons.notify import Progress, progress_of_process
 from daemons.shipping import filed, shipped
@@ -94,6 +94,9 @@ class Service:
         level = self.log_level or config.log.level
         configure_logs(level=level, daemon=self.daemon, cluster=config.cluster, scheduler=config.scheduler.name)
 
+    def set_level(self, config: Config) -> None:
+        set_level(self.log_level or config.log.level)
+
     async def live(self, first: Reading) -> None:
         """Serve until SIGTERM or SIGINT. After starts that failed it waits before it does anything, and then reads the
         configuration again: it may have been why.
@@ -136,7 +139,7 @@ class Service:
                     progress.stops()
                     log.info("service.stopped")
 
-        turns = Turns(first, read=self.read, serve=serve, progress=progress)
+        turns = Turns(first, read=self.read, serve=serve, set_level=self.set_level, progress=progress)
         turns.heed_signals()
         try:
             with counted(self.starts, progress):

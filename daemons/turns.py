@@ -1,12 +1,14 @@
 """A service serves with one configuration until it is told to stop, or until SIGHUP brings another: that is a turn.
 
 A turn ends as the service does, between two cycles, so that the next one begins as a service does, with what is kept on disk.
+Where nothing but `log.level` has changed it goes on, and the level is another from that moment.
 A configuration that cannot be used, or that fails before its first cycle went well, is taken back: the one before serves on.
 """
 
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import structlog
 
@@ -18,6 +20,7 @@ from daemons.notify import Progress
 log = structlog.get_logger()
 
 _MOST_LISTED = 100
+_TELLING = ("debug", "info")  # the levels at which changes are told
 
 
 class Turns:
@@ -29,11 +32,15 @@ class Turns:
         *,
         read: Callable[[], Reading],
         serve: Callable[[Config, asyncio.Event], Awaitable[None]],
+        set_level: Callable[[Config], None],
         progress: Progress,
     ) -> None:
-        """`read` may block and raises nothing; `serve` runs until the event is set."""
-        self._first = first
+        """`read` may block and raises nothing; `serve` runs until the event is set; `set_level` has what is logged from now on
+        be what that configuration says.
+        """
+        self._on = first  # what is served with
         self._read = read
+        self._set_level = set_level
         self._serve = serve
         self._progress = progress
         self._asked = asyncio.Event()
@@ -54,30 +61,29 @@ class Turns:
 
     async def run(self) -> None:
         """Turn after turn until the stop. Raises what `serve` does, unless it is a new configuration's fault."""
-        reading = self._first
         while not self.are_ending:
             try:
-                fresh = await self._turn(reading)
+                fresh = await self._turn()
             except HeadnodeError as err:
                 if self._before is None or self.would_end(err):
                     raise
                 problems = err.problems if isinstance(err, ConfigError) else ()
-                self._refuse(problems or (str(err),), source=reading.source, hint=err.hint)
-                reading, self._before = self._before, None
+                self._refuse(problems or (str(err),), source=self._on.source, hint=err.hint)
+                self._on, self._before = self._before, None
             else:
-                reading, self._before = fresh or reading, reading
+                self._on, self._before = fresh or self._on, self._on
 
     def would_end(self, err: Exception) -> bool:
         """Does that end the service, raised by the turn that is on? Else the configuration before is taken back."""
         return self._before is None or self._progress.is_ready or not isinstance(err, HeadnodeError)
 
-    async def _turn(self, reading: Reading) -> Reading | None:
+    async def _turn(self) -> Reading | None:
         """Serve; the configuration of the next turn, None if there is to be none."""
         self.number += 1
         self._over = asyncio.Event()
-        heeding = asyncio.create_task(self._heed(reading, self._over))
+        heeding = asyncio.create_task(self._heed(self._over))
         try:
-            await self._serve(reading.unwrap(), self._over)
+            await self._serve(self._on.unwrap(), self._over)
         finally:
             heeding.cancel()
             [found] = await asyncio.gather(heeding, return_exceptions=True)
@@ -85,35 +91,57 @@ class Turns:
             raise found
         return found if isinstance(found, Reading) else None
 
-    async def _heed(self, reading: Reading, over: asyncio.Event) -> Reading:
-        """Wait until SIGHUP has brought a configuration that can be taken; this turn is over then."""
+    async def _heed(self, over: asyncio.Event) -> Reading:
+        """Wait until SIGHUP has brought a configuration that takes another turn; this one is over then."""
         try:
             while True:
                 await self._asked.wait()
                 self._asked.clear()
                 self._progress.reloads()
                 fresh = await asyncio.to_thread(self._read)
-                if self._may_take(reading, fresh):
+                if self._takes_a_turn(fresh):
                     return fresh
         finally:
             over.set()
 
-    def _may_take(self, reading: Reading, fresh: Reading) -> bool:
-        if problems := refusals(reading, fresh):
+    def _takes_a_turn(self, fresh: Reading) -> bool:
+        """Whether it does. What does not is refused, or needs nothing more from here on."""
+        if problems := refusals(self._on, fresh):
             self._refuse(tuple(map(str, problems)), source=fresh.source, hint=_hint(problems))
             return False
-        if fresh.config == reading.config:
+        if fresh.config == self._on.config:
             log.info("config.unchanged", source=fresh.source)
             self._progress.goes_on()
             return False
-        changes = [str(change) for change in changes_between(reading, fresh)]
-        log.info("config.changed", source=fresh.source, changes=changes[:_MOST_LISTED], count=len(changes))
+        if _with_level_of(fresh.unwrap(), self._on.unwrap()) == self._on.config:
+            self._change_level(fresh)
+            return False
+        self._tell_changes(fresh)
         self._progress.begins_anew()
         return True
+
+    def _change_level(self, fresh: Reading) -> None:
+        """In place: nothing is interrupted. It is told at a time when lines of that level are written, if there is one."""
+        if fresh.unwrap().log.level in _TELLING:
+            self._set_level(fresh.unwrap())
+            self._tell_changes(fresh)
+        else:
+            self._tell_changes(fresh)
+            self._set_level(fresh.unwrap())
+        self._on = fresh
+        self._progress.goes_on()
+
+    def _tell_changes(self, fresh: Reading) -> None:
+        changes = [str(change) for change in changes_between(self._on, fresh)]
+        log.info("config.changed", source=fresh.source, changes=changes[:_MOST_LISTED], count=len(changes))
 
     def _refuse(self, problems: tuple[str, ...], *, source: str, hint: str) -> None:
         log.error("config.refused", source=source, problems=list(problems[:_MOST_LISTED]), count=len(problems), hint=hint)
         self._progress.goes_on(f"the changed configuration was refused: {'; '.join(problems)}")
+
+
+def _with_level_of(config: Config, other: Config) -> Config:
+    return replace(config, log=replace(config.log, level=other.log.level))
 
 
 def _hint(problems: tuple[Problem, ...]) -> str:

@@ -106,6 +106,30 @@ def test_sighup_brings_a_configuration_that_can_be_used_and_no_other(service: st
         process.wait()
 
 
+def test_sighup_changes_the_level_alone_at_once_and_the_service_goes_on(tmp_path: Path) -> None:
+    path, usable = tmp_path / "headnode.toml", CONFIG.replace("FILE", str(tmp_path / "local.db"))
+    path.write_text(usable)
+    process = start("sqswatcher", "--config", str(path))
+    deadline = threading.Timer(120.0, process.kill)
+    deadline.start()
+    try:
+        hear(process, lambda line: line["event"] == "cycle.failed")
+        path.write_text(usable + '[log]\nlevel = "error"\n')
+        process.send_signal(signal.SIGHUP)
+        assert hear(process, lambda line: line["event"] == "config.changed")["changes"] == ['log.level: "info" -> "error"']
+        path.write_text(usable + '[log]\nlevel = "debug"\n')
+        process.send_signal(signal.SIGHUP)
+        assert hear(process, lambda _: True)["changes"] == ['log.level: "error" -> "debug"'], "no warning in between"
+        hear(process, lambda line: line["event"] == "cycle.failed")
+        process.send_signal(signal.SIGTERM)
+        rest, _ = process.communicate(timeout=60)
+        assert json.loads(rest.splitlines()[-1])["event"] == "service.stopped"
+    finally:
+        deadline.cancel()
+        process.kill()
+        process.wait()
+
+
 FAILING = """
 import sys
 from daemons.errors import {error}

@@ -60,6 +60,7 @@ class Site:
     script: dict[int, Callable[[], None]] = field(default_factory=dict)  # what happens in which cycle
     broken: Callable[[Config], HeadnodeError | None] = lambda _: None  # what keeps it from serving with that
     entered: int = 0
+    levels: list[str] = field(default_factory=list)  # that were set while it served
 
     async def serve(self, config: Config, over: asyncio.Event) -> None:
         self.entered += 1
@@ -75,7 +76,13 @@ class Site:
 
     def __post_init__(self) -> None:
         self.progress = Progress(say=self.said.append)
-        self.turns = Turns(reading(self.text), read=lambda: reading(self.text), serve=self.serve, progress=self.progress)
+        self.turns = Turns(
+            reading(self.text),
+            read=lambda: reading(self.text),
+            serve=self.serve,
+            set_level=lambda config: self.levels.append(config.log.level),
+            progress=self.progress,
+        )
 
     def asks(self, text: str) -> None:
         """The file is changed, and SIGHUP sent."""
@@ -90,8 +97,21 @@ class Site:
         self.events = events
         return [str(event["event"]) for event in events]
 
-    def after(self, event_count: int, text: str) -> Callable[[], None]:
-        return lambda: self.asks(text)
+    @property
+    def answers(self) -> list[str]:
+        """What it has told its manager of being ready and of reloads."""
+        return [words.partition("\n")[0] for words in self.said if words.startswith(("READY=1", "RELOADING=1"))]
+
+    def asks_in_turn(self, *texts: str) -> None:
+        """Each once the one before has been answered."""
+
+        async def ask() -> None:
+            for number, text in enumerate(texts, start=1):
+                while not (self.cycles and self.answers.count("READY=1") >= number and self.progress.is_ready):
+                    await asyncio.sleep(0)
+                self.asks(text)
+
+        self._asking = asyncio.get_running_loop().create_task(ask())
 
     def stop_once(self, done: Callable[[], bool]) -> None:
         async def watch() -> None:
@@ -163,6 +183,49 @@ async def test_what_fails_before_its_first_cycle_is_taken_back() -> None:
     assert site.events[1]["problems"] == ["mqtt.password_file cannot be read", "and more"]
     assert "mqtt.password_file cannot be read" in site.said[-1]
     assert {config.budget.max_nodes for config in site.cycles} == {0}
+
+
+def with_level(level: str, more: str = "") -> str:
+    return f'{FILE}[log]\nlevel = "{level}"\n{more}'
+
+
+async def test_a_level_alone_is_changed_in_place_and_interrupts_nothing() -> None:
+    site = Site()
+    site.asks_in_turn(with_level("debug"), with_level("debug"), with_level("error"))
+    site.stop_once(lambda: site.levels == ["debug", "error"])
+    assert await site.run() == ["config.changed", "config.unchanged", "config.changed"]
+    assert [event.get("changes") for event in site.events[::2]] == [
+        ['log.level: "info" -> "debug"'],
+        ['log.level: "debug" -> "error"'],
+    ]
+    assert site.entered == 1
+    assert site.answers == ["READY=1", *["RELOADING=1", "READY=1"] * 3]
+
+
+async def test_what_comes_with_a_level_takes_a_turn_and_what_comes_after_it_is_compared_with_it() -> None:
+    site = Site()
+    site.asks_in_turn(with_level("debug"), with_level("debug", "[budget]\nmax_nodes = 5\n"))
+    site.stop_once(lambda: bool(site.cycles) and site.cycles[-1].budget.max_nodes == 5)
+    assert await site.run() == ["config.changed", "config.changed"]
+    assert site.events[1]["changes"] == ["budget.max_nodes: 0 -> 5"]
+    assert (site.entered, site.cycles[-1].log.level, site.levels) == (2, "debug", ["debug"])
+
+
+async def test_a_secret_that_changes_with_the_level_is_no_change_of_the_level_alone() -> None:
+    site = Site(text=with_token("swordfish"))
+    site.script = {2: lambda: site.asks(with_token("hunter2") + '[log]\nlevel = "debug"\n')}
+    site.stop_once(lambda: site.entered == 2)
+    assert await site.run() == ["config.changed"]
+    assert site.levels == []
+
+
+async def test_what_was_in_place_when_a_turn_fails_is_gone_back_to() -> None:
+    site = Site()
+    site.broken = lambda config: ConfigError("no") if config.budget.max_nodes else None
+    site.asks_in_turn(with_level("debug"), with_level("debug", "[budget]\nmax_nodes = 5\n"))
+    site.stop_once(lambda: site.entered == 3 and site.progress.is_ready)
+    assert await site.run() == ["config.changed", "config.changed", "config.refused"]
+    assert site.cycles[-1].log.level == "debug"
 
 
 async def test_the_same_once_more_changes_nothing() -> None:
