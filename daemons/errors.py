@@ -55,6 +55,12 @@ class AwsUnavailable(HeadnodeError):
     transient = True
 
 
+class CutShort(AwsUnavailable):
+    """Told to stop, the service waited no longer for this answer. As from any answer that did not come, nothing follows."""
+
+    code = "cut-short"
+
+
 class AwsRefused(HeadnodeError):
     """AWS answered and said no: missing permission, missing resource, or a bound. `error_code` is AWS's own code."""
 

@@ -135,8 +135,9 @@ EVENTS: tuple[LogEvent, ...] = (
         "warning",
         "cycle.abandoned",
         _ERROR,
-        "A cycle was given up in the middle, because this head lost its lease. Nothing was begun since; whoever acts looks anew.",
-        "Look at `lease.lost` or `lease.unanswered` just before it.",
+        "A cycle was given up in the middle: this head lost its lease (`lease-lost`), or the service was told to stop and AWS did"
+        " not answer what it had asked (`cut-short`). Nothing was begun since; whoever acts next looks anew.",
+        "Look at `lease.lost` or `lease.unanswered` just before it. Nothing for one that was told to stop.",
     ),
     _event("info", "alarm.ended", "alarm", "What an alarm was about is over."),
     _event("info", "broker.connected", "host topics", "There is a connection to the MQTT broker."),

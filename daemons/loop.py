@@ -1,4 +1,4 @@
-"""How a service lives: cycles until it is told to stop; the cycle in flight always finishes."""
+"""How a service lives: cycles until it is told to stop; the cycle in flight finishes, unless what it reads gets no answer."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from daemons.errors import HeadnodeError, LeaseLost
+from daemons.errors import CutShort, HeadnodeError, LeaseLost
 from daemons.notify import Progress, progress_of_process
 from daemons.wake import Wakeups
 
@@ -65,7 +65,7 @@ async def run_every(
             told.begins()
             try:
                 await cycle()
-            except LeaseLost as err:
+            except (LeaseLost, CutShort) as err:
                 log.warning("cycle.abandoned", **err.to_event())
                 told.fails(str(err))
             except HeadnodeError as err:

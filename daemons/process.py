@@ -14,12 +14,13 @@ from typing import NamedTuple
 import structlog
 
 from daemons.config import Config, LoadSettings, Reading, config_path, read_file
-from daemons.errors import ConfigError, HeadnodeError
+from daemons.errors import ConfigError, CutShort, HeadnodeError
 from daemons.logs import configure_logs, set_level
 from daemons.meter import metered
 from daemons.notify import Progress, progress_of_process
 from daemons.shipping import filed, shipped
 from daemons.starts import Starts, counted, held_back, starts_of
+from daemons.stopping import heeding
 from daemons.turns import Turns
 
 log = structlog.get_logger()
@@ -130,7 +131,8 @@ class Service:
                     names = [fleet.name for fleet in config.fleets]
                     log.info("service.started", version=version("headnode"), pid=os.getpid(), fleets=names)
                 try:
-                    await self.serve(config, over)
+                    with contextlib.suppress(CutShort), heeding(turns.stopping):
+                        await self.serve(config, over)
                 except Exception as err:
                     if turns.would_end(err):
                         tell(err)

@@ -16,6 +16,7 @@ from daemons.config import Config, Problem, Reading
 from daemons.config.changes import changes_between, refusals
 from daemons.errors import ConfigError, HeadnodeError
 from daemons.notify import Progress
+from daemons.stopping import Stopping
 
 log = structlog.get_logger()
 
@@ -46,6 +47,7 @@ class Turns:
         self._asked = asyncio.Event()
         self._over = asyncio.Event()
         self._before: Reading | None = None  # what is gone back to
+        self.stopping = Stopping()
         self.are_ending = False
         self.number = 0  # of the turn that is on
 
@@ -57,6 +59,7 @@ class Turns:
 
     def stop(self) -> None:
         self.are_ending = True
+        self.stopping.begin()
         self._over.set()
 
     async def run(self) -> None:

@@ -23,10 +23,13 @@ from botocore.parsers import ResponseParserError
 
 from daemons.errors import AwsRefused, AwsUnavailable
 from daemons.ha.look import last_look
+from daemons.stopping import unless_stopped
 
 READ_TIMEOUT_S = 30  # above SQS's longest poll of 20 s
 CONNECT_TIMEOUT_S = 5
 ATTEMPTS = 5  # the units' TimeoutStopSec is longer than all of them
+# What begins so changes nothing. ReceiveMessage does: it takes messages out of sight.
+_READS = ("Describe", "Get", "List", "BatchGet", "Scan", "Query")
 THROTTLES = frozenset(
     {
         "Throttling",
@@ -52,7 +55,23 @@ def _the_session() -> AioSession:
     """One session a process: it keeps the service models, which are read and parsed once."""
     session = get_session()
     session.get_component("data_loader").file_loader = _WithoutWords()
+    session.register("creating-client-class", _cut_reads_short)
     return session
+
+
+def _cut_reads_short(base_classes: list[type], **_: object) -> None:
+    base_classes.insert(0, _ReadsCutShort)
+
+
+class _ReadsCutShort:
+    """A client whose reads, with all their attempts and the waits between these, are given up soon after the service's stop."""
+
+    async def _make_api_call(self, operation_name: str, api_params: Mapping[str, Any]) -> Any:
+        call: Any = super()._make_api_call(operation_name, api_params)  # type: ignore[misc]  # botocore puts its client behind it
+        if not operation_name.startswith(_READS):
+            return await call
+        async with unless_stopped():
+            return await call
 
 
 class _WithoutWords(JSONFileLoader):

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from daemons.errors import AwsRefused, AwsUnavailable
+from daemons.errors import AwsRefused, AwsUnavailable, CutShort
 from daemons.loop import back_off_s, run_every
 
 
@@ -45,6 +45,18 @@ async def test_a_refusal_ends_the_service() -> None:
 
     with pytest.raises(AwsRefused):
         await run_every(0.001, cycle, asyncio.Event())
+
+
+async def test_a_cycle_that_was_cut_short_by_the_stop_is_no_failure_and_the_last() -> None:
+    stop = asyncio.Event()
+
+    async def cycle() -> None:
+        stop.set()
+        raise CutShort("told to stop, it no longer waited for an answer")
+
+    with capture_logs() as events:
+        await asyncio.wait_for(run_every(3600, cycle, stop), 10)
+    assert [(each["event"], each["code"]) for each in events] == [("cycle.abandoned", "cut-short")]
 
 
 async def test_a_stop_cuts_the_wait_between_cycles_short() -> None:

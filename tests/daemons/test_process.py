@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from schedulers.local import store
 
 SERVICES = ("sqswatcher", "jobwatcher", "nodewatcher")
 CONFIG = """
@@ -71,6 +74,35 @@ def test_a_service_whose_world_is_away_says_so_keeps_trying_and_stops_when_told(
     assert "cycle.failed" in events
     assert events[-1] == "service.stopped"
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("service", "more"),
+    [("jobwatcher", ""), ("nodewatcher", ""), ("sqswatcher", ""), ("sqswatcher", '[dns]\nzone = "hpc.internal"\n')],
+    ids=["jobwatcher", "nodewatcher", "sqswatcher", "before its first cycle"],
+)
+def test_a_service_that_is_told_to_stop_while_aws_does_not_answer_ends_well(service: str, more: str, tmp_path: Path) -> None:
+    """Left to itself the call would take five attempts of 30 s, beyond this test's patience."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        endpoint = f"127.0.0.1:{silent.getsockname()[1]}"
+        path = tmp_path / "headnode.toml"
+        store.create(tmp_path / "local.db")
+        path.write_text(CONFIG.replace("FILE", str(tmp_path / "local.db")).replace("127.0.0.1:9", endpoint) + more)
+        process = start(service, "--config", str(path))
+        try:
+            asked, _ = silent.accept()
+            with asked:
+                assert asked.recv(1), "it has asked something"
+                process.send_signal(signal.SIGTERM)
+                out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+            process.wait()
+    events = [json.loads(line)["event"] for line in out.splitlines()]
+    assert process.returncode == 0, err
+    assert events[-1] == "service.stopped"
+    assert "service.failed" not in events
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from daemons.model import Shape
+from daemons.stopping import GRACE_S
 from sandbox.aws.errors import AwsError
 from sandbox.aws.server import SandboxAws
 from sandbox.aws.stack import GroupSpec, Stack, StackSpec, client, create_stack
@@ -24,7 +26,8 @@ from sandbox.aws.values import EmulatedInstance
 from sandbox.aws.world import Timing
 from sandbox.mosquitto import Mosquitto, find_mosquitto
 from sandbox.systemd import Bind, Manager, can_run, python_inside
-from schedulers.local import store
+from schedulers.local import engine, store
+from schedulers.local.values import JobSpec
 from tests.needs import skip_or_fail
 
 ROOT = Path(__file__).parents[2]
@@ -126,6 +129,11 @@ class Site:
         self.manager.run("sh", "-c", f'printf %s "$1" >{path}', "sh", text)
         self.manager.ctl("daemon-reload")
 
+    def lend_files(self) -> None:
+        """The scheduler's files, which root has written, to the services' user."""
+        for path in (self.directory / "local", *(self.directory / "local").iterdir()):
+            os.chown(path, self.manager.user_id, self.manager.user_id)
+
     def configure(self, text: str) -> None:
         (self.directory / "etc" / "headnode.toml").write_text(text)
 
@@ -153,8 +161,7 @@ def site() -> Iterator[Site]:
         made = Site(manager, aws, stack, directory)
         made.configure(whole(made))
         store.create(directory / "local" / "local.db")
-        for path in (directory / "local", *(directory / "local").iterdir()):
-            os.chown(path, manager.user_id, manager.user_id)
+        made.lend_files()
         manager.start()
         try:
             yield made
@@ -341,6 +348,43 @@ def test_one_that_waits_before_its_start_is_not_cut_off_by_its_manager_and_stops
         site.manager.ctl("stop", f"{name}.service")
 
 
+def make_work(site: Site, name: str) -> None:
+    """Something that makes the service ask Auto Scaling; two of them do by themselves."""
+    if name == "sqswatcher":
+        event = {"Event": "autoscaling:EC2_INSTANCE_LAUNCH", "AutoScalingGroupName": site.stack.groups[0]}
+        event |= {"EC2InstanceId": "i-0123456789abcdef0", "StatusCode": "InProgress", "Description": ""}
+        sqs = client("sqs", endpoint_url=site.stack.endpoint_url, region=site.stack.region)
+        body = json.dumps({"Type": "Notification", "Message": json.dumps(event)})
+        sqs.send_message(QueueUrl=site.stack.queue_url, MessageBody=body)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_one_that_is_told_to_stop_while_aws_does_not_answer_ends_by_itself_and_soon(name: str, site: Site) -> None:
+    """The call alone would take five attempts of 30 s; the manager waits for 60 s here and kills then."""
+    faults = site.aws.faults
+    site.amend(name, "[Service]\nTimeoutStopSec=60\nWatchdogSec=120\n")
+    try:
+        site.start()
+        site.until(partial(site.gets_on, name), f"{name} gets on")
+        others = [one for one in SERVICES if one != name]
+        site.manager.ctl("stop", *(f"{one}.service" for one in others))
+        before = faults.count("autoscaling")
+        faults.slow("autoscaling", delay_s=100_000.0)
+        make_work(site, name)
+        site.until(lambda: faults.count("autoscaling") > before, f"{name} asks")
+        assert site.manager.ctl("stop", f"{name}.service", timeout_s=DEADLINE_S).returncode == 0
+        assert site.manager.show(f"{name}.service", "Result") == "success", "it was not killed"
+        assert site.manager.show(f"{name}.service", "ExecMainStatus") == "0"
+        assert '"cut-short"' in site.log(name)
+        faults.clear()
+        assert site.manager.ctl("start", f"{name}.service", timeout_s=90.0).returncode == 0
+        site.until(partial(site.gets_on, name), f"{name} goes on")
+    finally:
+        faults.clear()
+        site.amend(name, "")
+        site.manager.ctl("stop", f"{name}.service")
+
+
 def ready(instance: EmulatedInstance) -> str:
     """What a compute node says once it is up."""
     event = {
@@ -407,3 +451,30 @@ def test_a_configuration_that_cannot_be_used_is_not_tried_again(site: Site) -> N
             assert "the configuration cannot be used" in site.log(name)
     finally:
         site.configure(whole(site))
+
+
+def test_one_that_is_told_to_stop_while_it_changes_something_awaits_that(site: Site) -> None:
+    """The answer takes longer than one to a question might: it comes before the end, and is heeded."""
+    name, group, faults = "jobwatcher", site.stack.groups[0], site.aws.faults
+    database = site.directory / "local" / "local.db"
+    site.amend(name, "[Service]\nWatchdogSec=120\n")
+    site.start()
+    try:
+        site.until(partial(site.gets_on, name), f"{name} gets on")
+        site.manager.ctl("stop", "nodewatcher.service")
+        desired = site.aws.scaling.group(group).desired
+        before = faults.count("autoscaling", "SetDesiredCapacity")
+        faults.slow("autoscaling", "SetDesiredCapacity", delay_s=3 * GRACE_S)
+        with contextlib.closing(store.connect(database, timeout_s=10.0)) as db, store.transaction(db):
+            for _ in range(40):
+                engine.submit(db, JobSpec(name="waits", script="#!/bin/true", per_node=Shape(cpus=2)), now=time.time())
+        site.lend_files()
+        site.until(lambda: faults.count("autoscaling", "SetDesiredCapacity") > before, f"{name} asks for more")
+        assert site.manager.ctl("stop", f"{name}.service", timeout_s=DEADLINE_S).returncode == 0
+        assert site.manager.show(f"{name}.service", "Result") == "success"
+        assert "capacity.raised" in site.log(name)
+        assert site.aws.scaling.group(group).desired > desired
+    finally:
+        faults.clear()
+        site.amend(name, "")
+        site.manager.ctl("stop", *(f"{one}.service" for one in SERVICES))
