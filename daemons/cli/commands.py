@@ -78,6 +78,12 @@ COMMANDS = (
     ),
     Later("poke", "Have jobwatcher look now.", "daemons.cli.poke:poke_command", CHANGE),
     Later(
+        "log-level",
+        "Print the configured log level, or change it: in the configuration file, and in the services that run.",
+        "daemons.cli.loglevel:log_level",
+        CHANGE,
+    ),
+    Later(
         "install",
         "Lay down units, the services' user, directories and an example configuration, for this installation's programs.",
         "daemons.cli.install:install",

@@ -4,11 +4,22 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from daemons.cli.common import printable
 
-LEVELS = ("debug", "info", "warning", "error")
+
+class Level(StrEnum):
+    """The least severe lines, from the least to the most."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+LEVELS = tuple(Level)
 _SHOWN_FIRST = ("timestamp", "level", "daemon", "event")
 _NOT_SHOWN = frozenset({*_SHOWN_FIRST, "cluster", "scheduler", "_aws"})
 _SENTENCES = ("because", "error", "hint", "exception")  # come last: they are long
@@ -47,7 +58,7 @@ class Wanted:
             and (not self.job or _names(fields, self.job, ("jobs",)) or _tells_of_job(fields, self.job))
             and (not self.event or str(fields.get("event", "")).startswith(self.event))
             and (not self.daemon or fields.get("daemon") == self.daemon)
-            and (not self.level or _rank(str(fields.get("level", ""))) >= LEVELS.index(self.level))
+            and (not self.level or _rank(str(fields.get("level", ""))) >= LEVELS.index(Level(self.level)))
             and (not self.since or not line.at or line.at >= self.since)
         )
 
@@ -99,4 +110,4 @@ def _tells_of_job(fields: Mapping[str, Any], job: str) -> bool:
 
 def _rank(level: str) -> int:
     """A level that we do not know is worth reading."""
-    return LEVELS.index(level) if level in LEVELS else len(LEVELS)
+    return LEVELS.index(Level(level)) if level in LEVELS else len(LEVELS)

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from daemons.cli.common import ConfigOption, read_config
-from daemons.cli.loglines import LogLine, Wanted, render_line
+from daemons.cli.loglines import Level, LogLine, Wanted, render_line
 from daemons.cli.logsources import cloudwatch, files, journal
 from daemons.cli.watching import watching
 from daemons.config import Config
@@ -23,15 +23,6 @@ SERVICES = ("sqswatcher", "jobwatcher", "nodewatcher")
 _PERIOD = re.compile(r"(\d{1,6})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _COLOURS = {"warning": typer.colors.YELLOW, "error": typer.colors.RED, "debug": typer.colors.BRIGHT_BLACK}
-
-
-class Level(StrEnum):
-    """The least severe lines to show."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
 
 
 class Daemon(StrEnum):

@@ -100,6 +100,9 @@ class Site:
     def log(self, name: str) -> str:
         return self.manager.run("tail", "-c", "3000", f"/var/log/{name}.log").stdout
 
+    def has_told(self, name: str, words: str) -> bool:
+        return words in self.log(name)
+
     def until(self, look: Callable[[], Any], what: str) -> None:
         give_up_at = time.monotonic() + DEADLINE_S
         while not look():
@@ -151,7 +154,7 @@ def site() -> Iterator[Site]:
     units |= {f"{name}.service.d/test.conf": DROP_IN.format(name=name) for name in (*SERVICES, AGENT)}
     binds = (
         *python_inside(directory),
-        Bind(outside=directory / "etc", inside="/etc/headnode"),
+        Bind(outside=directory / "etc", inside="/etc/headnode", writable=True),  # by root, not by the services
         Bind(outside=directory / "secrets", inside="/srv/secrets"),
         Bind(outside=directory / "local", inside="/srv/local", writable=True),
     )
@@ -210,6 +213,26 @@ def test_headnode_status_has_systemds_word_on_each(site: Site) -> None:
     code, unwell = page()
     assert code == 1
     assert unwell["problems"][0].startswith("jobwatcher is not well: inactive (dead)")
+
+
+def test_a_log_level_reaches_every_service_and_interrupts_none(site: Site) -> None:
+    site.start()
+    for name in SERVICES:
+        site.until(partial(site.gets_on, name), f"{name} gets on")
+    numbers = [site.number(name) for name in SERVICES]
+    try:
+        done = site.manager.run("/opt/headnode/bin/headnode", "log-level", "debug", "--json")
+        assert done.stdout, done.stderr
+        told = json.loads(done.stdout)
+        assert (done.returncode, [one["service"] for one in told["services"]]) == (0, list(SERVICES)), done.stderr
+        for name in SERVICES:
+            site.until(partial(site.has_told, name, 'log.level: \\"info\\" -> \\"debug\\"'), f"{name} tells the change")
+            site.until(partial(site.gets_on, name), f"{name} gets on")
+            assert site.log(name).rpartition("config.changed")[2].count("service.st") == 0, "neither stopped nor started"
+        assert [site.number(name) for name in SERVICES] == numbers
+    finally:
+        site.configure(whole(site))
+        site.manager.ctl("restart", *(f"{name}.service" for name in SERVICES), timeout_s=90.0)
 
 
 @pytest.mark.parametrize("name", SERVICES)
