@@ -22,6 +22,7 @@ from daemons.aws.leases import parse_lease
 from daemons.ha.lease import Lease, lease_key
 from sandbox.aws.server import SandboxAws
 from sandbox.aws.stack import GroupSpec, Stack, StackSpec, client, create_stack
+from sandbox.configuration import local_scheduler, render_config
 from schedulers.local import store
 
 HEADS = ("head-a", "head-b")
@@ -81,30 +82,12 @@ class Pair:
         return subprocess.Popen(argv, env=os.environ | CREDENTIALS, stdout=subprocess.DEVNULL)
 
     def _config(self, head: str) -> str:
-        return f"""
-            cluster = "heads"
-            region = "{self._stack.region}"
-            queue = "{self._stack.queue_url}"
-            table = "{self._stack.table}"
-            [endpoints]
-            default = "{self._aws.endpoint_url}"
-            [ha]
-            enabled = true
-            name = "{head}"
-            lease_s = {self._lease_s!r}
-            renew_s = {self._lease_s / 5!r}
-            [scheduler]
-            name = "local"
-            [scheduler.settings]
-            file = "{self._directory / "local.db"}"
-            [[fleet]]
-            name = "batch"
-            group = "heads-batch"
-            instance_type = "c5.xlarge"
-            cpus = 4
-            [sqswatcher]
-            wait_s = 1
-        """
+        return render_config(
+            self._stack,
+            local_scheduler(self._directory / "local.db"),
+            ha={"enabled": True, "name": head, "lease_s": self._lease_s, "renew_s": self._lease_s / 5},
+            sqswatcher={"wait_s": 1},
+        )
 
 
 def until(holds: Callable[[], bool], what: str) -> None:

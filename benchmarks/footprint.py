@@ -28,6 +28,7 @@ from sandbox.aws.server import SandboxAws
 from sandbox.aws.stack import GroupSpec, Stack, StackSpec, client, create_stack
 from sandbox.aws.values import EmulatedInstance
 from sandbox.aws.world import Timing
+from sandbox.configuration import local_scheduler, render_config
 from schedulers.local import engine, store
 from schedulers.local.values import Limits
 
@@ -38,28 +39,6 @@ MIB = 1 << 20
 GROUP, FLEET = "footprint-batch", FleetName("batch")
 MOST_MIB = {"sqswatcher": 95, "jobwatcher": 80, "nodewatcher": 95}  # EC2's client, which all but jobwatcher load, takes 16
 MOST_SHARE = 0.005
-CONFIG = """
-cluster = "hpc"
-region = "{region}"
-queue = "{queue}"
-table = "{table}"
-[endpoints]
-default = "{endpoint}"
-[scheduler]
-name = "local"
-settings = {{ file = "{directory}/local.db" }}
-[[fleet]]
-name = "batch"
-group = "{group}"
-instance_type = "c5.xlarge"
-cpus = 4
-[jobwatcher]
-wake_socket = "{directory}/jobwatcher.sock"
-state_dir = "{directory}/jobwatcher"
-[nodewatcher]
-idle_for_s = 1000000.0
-state_dir = "{directory}/nodewatcher"
-"""
 
 
 @dataclass
@@ -189,13 +168,11 @@ def site() -> Iterator[tuple[SandboxAws, Stack, Path]]:
             aws.endpoint_url, StackSpec(name="footprint", groups=(GroupSpec(name=GROUP, maximum=NODES, notifications=False),))
         )
         store.create(directory / "local.db", Limits(silent_after_s=1e9, down_after_s=1e9))
-        text = CONFIG.format(
-            region=stack.region,
-            queue=stack.queue_url,
-            table=stack.table,
-            endpoint=stack.endpoint_url,
-            group=GROUP,
-            directory=directory,
+        text = render_config(
+            stack,
+            local_scheduler(directory / "local.db"),
+            jobwatcher={"wake_socket": directory / "jobwatcher.sock", "state_dir": directory / "jobwatcher"},
+            nodewatcher={"idle_for_s": 1e6, "state_dir": directory / "nodewatcher"},
         )
         (directory / "headnode.toml").write_text(text)
         yield aws, stack, directory

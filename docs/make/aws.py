@@ -9,27 +9,11 @@ from docs.make.record import HEADNODE
 from docs.make.screens import PLAIN, WIDTH
 from sandbox.aws.server import SandboxAws
 from sandbox.aws.stack import GroupSpec, HookSpec, Stack, StackSpec, client, create_stack
+from sandbox.configuration import local_scheduler, render_config
 from schedulers.local import store
 
 ACCOUNT = "123456789012"
 _HOOK = HookSpec(name="join", transition="autoscaling:EC2_INSTANCE_LAUNCHING", heartbeat_s=60)  # shorter than a boot
-_CONFIG = """cluster = "hpc"
-region = "{stack.region}"
-queue = "{stack.queue_url}"
-table = "{stack.table}"
-[endpoints]
-default = "{stack.endpoint_url}"
-[dns]
-zone_id = "{stack.zone_id}"
-[scheduler]
-name = "local"
-settings = {{ file = "{directory}/local.db" }}
-[[fleet]]
-name = "batch"
-group = "hpc-batch"
-instance_type = "c5.xlarge"
-cpus = 4
-"""
 COMMANDS = {
     "doctor": ("doctor", "--only", "queue", "--only", "groups", "--only", "hooks"),
     "queue-depth": ("queue", "depth"),
@@ -43,7 +27,8 @@ def record_aws(target: Path) -> None:
         stack = create_stack(aws.endpoint_url, StackSpec(name="hpc", groups=(GroupSpec(name="hpc-batch", hooks=(_HOOK,)),)))
         store.create(Path(directory, "local.db"))
         config = Path(directory, "headnode.toml")
-        config.write_text(_CONFIG.format(stack=stack, directory=directory))
+        local = local_scheduler(Path(directory, "local.db"))
+        config.write_text(render_config(stack, local, dns={"zone_id": stack.zone_id}))
         config.chmod(0o640)
         _spoil(stack)
         environment = {**os.environ, "HEADNODE_CONFIG": str(config), "COLUMNS": str(WIDTH), **PLAIN}

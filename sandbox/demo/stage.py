@@ -14,6 +14,7 @@ from sandbox.aws.server import SandboxAws
 from sandbox.aws.stack import GroupSpec, Stack, StackSpec, client, create_stack
 from sandbox.aws.values import EmulatedInstance
 from sandbox.aws.world import Timing
+from sandbox.configuration import fleet_section, render_config
 from sandbox.demo.services import Services
 from sandbox.demo.story import DemoJob
 from sandbox.demo.verdict import Leftovers
@@ -206,48 +207,24 @@ class Stage:
         return self._stack
 
     def _render_config(self) -> str:
-        stack, fleet = self._known_stack(), self.fleet
-        values: dict[str, object] = {
-            "cluster": "demo",
-            "region": REGION,
-            "queue": stack.queue_url,
-            "table": stack.table,
-        }
-        sections: dict[str, Mapping[str, object]] = {
-            "[endpoints]": {"default": self.aws.endpoint_url},
-            "[dns]": {"zone_id": stack.zone_id},
-            "[scheduler]": {"name": self.scheduler.name},
-            "[scheduler.settings]": self.scheduler.settings(),
-            "[[fleet]]": {
-                "name": fleet.name,
-                "group": fleet.group,
-                "instance_type": fleet.instance_type,
-                "cpus": fleet.shape.cpus,
-                "memory_mib": fleet.shape.memory_mib,
-                "partition": fleet.partition,
-                "features": sorted(fleet.features),
-                "price_per_hour": fleet.price_per_hour,
-            },
-            "[sqswatcher]": {"wait_s": 1, "visibility_s": 10, **(CHAOS_RESYNC if self._chaos else {})},
-            "[jobwatcher]": {
+        stack, kept = self._known_stack(), self.directory
+        return render_config(
+            stack,
+            {"name": self.scheduler.name, "settings": self.scheduler.settings()},
+            cluster="demo",
+            dns={"zone_id": stack.zone_id},
+            fleets=[fleet_section(self.fleet)],
+            sqswatcher={"wait_s": 1, "visibility_s": 10, **(CHAOS_RESYNC if self._chaos else {})},
+            jobwatcher={
                 "interval_s": INTERVAL_S,
-                "state_dir": str(self.directory / "jobwatcher"),
-                "wake_socket": str(self.directory / "wake.sock"),
+                "state_dir": kept / "jobwatcher",
+                "wake_socket": kept / "wake.sock",
                 "backoff_s": INTERVAL_S,
             },
-            "[nodewatcher]": {
+            nodewatcher={
                 "interval_s": INTERVAL_S,
                 "idle_for_s": IDLE_FOR_S,
                 "max_ending_share": 1.0,
-                "state_dir": str(self.directory / "nodewatcher"),
+                "state_dir": kept / "nodewatcher",
             },
-        }
-        lines = _render_table(values)
-        for title, section in sections.items():
-            lines += ["", title, *_render_table(section)]
-        return "\n".join([*lines, ""])
-
-
-def _render_table(values: Mapping[str, object]) -> list[str]:
-    """TOML's strings, numbers and lists of strings are JSON's."""
-    return [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+        )

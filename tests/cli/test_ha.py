@@ -18,6 +18,7 @@ from daemons.errors import LeaseLost
 from daemons.ha.lease import SERVICES, Lease, Seen
 from sandbox.aws.server import SandboxAws
 from sandbox.aws.stack import GroupSpec, Stack, StackSpec, create_stack
+from sandbox.configuration import local_scheduler, render_config
 from schedulers.local import store
 
 
@@ -52,28 +53,8 @@ def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
     with SandboxAws(account="555566667777") as aws:
         stack = create_stack(aws.endpoint_url, StackSpec(name="heads", groups=(GroupSpec(name="ha-batch"),)))
         config = tmp_path / "headnode.toml"
-        config.write_text(
-            f"""
-            cluster = "ha"
-            region = "{stack.region}"
-            queue = "{stack.queue_url}"
-            table = "{stack.table}"
-            [endpoints]
-            default = "{aws.endpoint_url}"
-            [ha]
-            enabled = true
-            name = "head-a"
-            [scheduler]
-            name = "local"
-            [scheduler.settings]
-            file = "{tmp_path / "local.db"}"
-            [[fleet]]
-            name = "batch"
-            group = "ha-batch"
-            instance_type = "c5.xlarge"
-            cpus = 4
-            """
-        )
+        heads = {"enabled": True, "name": "head-a"}
+        config.write_text(render_config(stack, local_scheduler(tmp_path / "local.db"), ha=heads))
         yield Ground(aws, stack, config)
 
 

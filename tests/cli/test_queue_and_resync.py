@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from daemons.cli import app
 from sandbox.aws.server import SandboxAws
 from sandbox.aws.stack import GroupSpec, Stack, StackSpec, client, create_stack
+from sandbox.configuration import local_scheduler, render_config
 from schedulers.local import store
 from tests.fakes import instance_id
 
@@ -41,27 +42,8 @@ def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
     with SandboxAws(account="444455556666") as aws:
         stack = create_stack(aws.endpoint_url, StackSpec(name="cli", groups=(GroupSpec(name="cli-batch"),), max_receive_count=1))
         config = tmp_path / "headnode.toml"
-        config.write_text(
-            f"""
-            cluster = "cli"
-            region = "{stack.region}"
-            queue = "cli-events"
-            table = "{stack.table}"
-            [endpoints]
-            default = "{aws.endpoint_url}"
-            [dns]
-            zone_id = "{stack.zone_id}"
-            [scheduler]
-            name = "local"
-            [scheduler.settings]
-            file = "{tmp_path / "local.db"}"
-            [[fleet]]
-            name = "batch"
-            group = "cli-batch"
-            instance_type = "c5.xlarge"
-            cpus = 4
-            """
-        )
+        local = local_scheduler(tmp_path / "local.db")
+        config.write_text(render_config(stack, local, queue="cli-events", dns={"zone_id": stack.zone_id}))
         yield Ground(aws, stack, config)
 
 

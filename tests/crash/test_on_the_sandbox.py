@@ -30,6 +30,7 @@ from daemons.model import FleetName, FleetSpec, Shape, State
 from sandbox.aws.server import SandboxAws
 from sandbox.aws.stack import GroupSpec, HookSpec, Stack, StackSpec, client, create_stack
 from sandbox.aws.world import Timing
+from sandbox.configuration import fleet_section, local_scheduler, render_config
 from schedulers.base import Scheduler
 from schedulers.local import Local, LocalSettings, store
 from sqswatcher import reconcile
@@ -258,7 +259,7 @@ async def test_sigkill_in_the_middle_of_its_calls_loses_nothing(
     ground: Ground, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tmp_path / "headnode.toml"
-    config.write_text(render_config(ground))
+    config.write_text(config_of(ground))
     service = Killable(ground, config)
     try:
         while service.deaths < DEATHS:
@@ -328,28 +329,12 @@ async def watched_round(ground: Ground, service: Killable) -> None:
     assert await ground.scheduler().nodes() == ()
 
 
-def render_config(ground: Ground) -> str:
-    return f"""
-        cluster = "crash"
-        region = "{ground.stack.region}"
-        queue = "{ground.stack.queue_url}"
-        table = "{ground.stack.table}"
-        [endpoints]
-        default = "{ground.aws.endpoint_url}"
-        [dns]
-        zone_id = "{ground.stack.zone_id}"
-        [scheduler]
-        name = "local"
-        [scheduler.settings]
-        file = "{ground.local_file}"
-        [[fleet]]
-        name = "{FLEET.name}"
-        group = "{FLEET.group}"
-        instance_type = "c5.xlarge"
-        cpus = 4
-        memory_mib = 7000
-        features = ["c5"]
-        [sqswatcher]
-        wait_s = 1
-        visibility_s = 2
-    """
+def config_of(ground: Ground) -> str:
+    assert ground.local_file is not None
+    return render_config(
+        ground.stack,
+        local_scheduler(ground.local_file),
+        dns={"zone_id": ground.stack.zone_id},
+        fleets=[fleet_section(FLEET)],
+        sqswatcher={"wait_s": 1, "visibility_s": 2},
+    )

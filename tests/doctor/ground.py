@@ -15,6 +15,7 @@ from daemons.doctor.findings import Finding, Severity
 from daemons.doctor.scene import Scene, find_who
 from sandbox.aws.server import SandboxAws
 from sandbox.aws.stack import GroupSpec, HookSpec, Stack, StackSpec, client, create_stack
+from sandbox.configuration import batch, local_scheduler, render_config
 from schedulers.commands import Answer
 from schedulers.local import store
 
@@ -120,38 +121,22 @@ def bad(told: Sequence[Told]) -> Mapping[str, Finding]:
 
 
 def _render(stack: Stack, directory: Path) -> str:
-    return f"""
-        cluster = "hpc"
-        region = "{stack.region}"
-        queue = "{stack.queue_url}"
-        table = "{stack.table}"
-        [endpoints]
-        default = "{stack.endpoint_url}"
-        [dns]
-        zone_id = "{stack.zone_id}"
-        [scheduler]
-        name = "local"
-        [scheduler.settings]
-        file = "{directory / "local.db"}"
-        [jobwatcher]
-        state_dir = "{directory / "jobwatcher"}"
-        wake_socket = ""
-        record_mib = 1
-        [nodewatcher]
-        state_dir = "{directory / "nodewatcher"}"
-        record_mib = 1
-        [[fleet]]
-        name = "batch"
-        group = "hpc-batch"
-        instance_type = "c5.xlarge"
-        cpus = 4
-        memory_mib = 7600
-        [[fleet]]
-        name = "gpu"
-        group = "hpc-gpu"
-        instance_type = "g4dn.xlarge"
-        cpus = 4
-        memory_mib = 15000
-        gpus = 1
-        purchase = "spot"
-        """
+    return render_config(
+        stack,
+        local_scheduler(directory / "local.db"),
+        dns={"zone_id": stack.zone_id},
+        jobwatcher={"state_dir": directory / "jobwatcher", "wake_socket": "", "record_mib": 1},
+        nodewatcher={"state_dir": directory / "nodewatcher", "record_mib": 1},
+        fleets=[
+            batch(stack, memory_mib=7600),
+            {
+                "name": "gpu",
+                "group": "hpc-gpu",
+                "instance_type": "g4dn.xlarge",
+                "cpus": 4,
+                "memory_mib": 15000,
+                "gpus": 1,
+                "purchase": "spot",
+            },
+        ],
+    )

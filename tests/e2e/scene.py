@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +16,9 @@ from daemons.record import read_last
 from jobwatcher.explain import explain_job
 from jobwatcher.record import Record
 from sandbox.aws.server import SandboxAws
-from sandbox.aws.stack import GroupSpec, StackSpec, create_stack
+from sandbox.aws.stack import GroupSpec, Stack, StackSpec, create_stack
 from sandbox.aws.world import Timing
+from sandbox.configuration import fleet_section, render_config
 from sandbox.demo.services import Services
 from sandbox.demo.stage import CREDENTIALS, Announcer
 from sandbox.slurm import SlurmCluster
@@ -150,7 +151,7 @@ def open_scene(directory: Path, cluster: SlurmCluster) -> Iterator[Scene]:
         stack = create_stack(aws.endpoint_url, StackSpec(name="cap", region=REGION, groups=groups))
         announcer.connect(stack)
         config = directory / "headnode.toml"
-        config.write_text(_render_config(aws.endpoint_url, stack.queue_url, cluster.settings, directory / "state"))
+        config.write_text(_render_config(stack, cluster, directory / "state"))
         services = Services(directory, config, {**CREDENTIALS, **cluster.env})
         services.start()
         try:
@@ -171,35 +172,20 @@ def _await_placeholders(services: Services) -> None:
         time.sleep(0.05)
 
 
-def _render_config(endpoint: str, queue: str, settings: Mapping[str, object], state: Path) -> str:
-    sections: list[tuple[str, Mapping[str, object]]] = [
-        ("", {"cluster": "cap", "region": REGION, "queue": queue, "table": "cap"}),
-        ("[endpoints]", {"default": endpoint}),
-        ("[scheduler]", {"name": "slurm"}),
-        ("[scheduler.settings]", settings),
-        ("[sqswatcher]", {"wait_s": 1, "visibility_s": 10}),
-        (
-            "[jobwatcher]",
-            {
-                "interval_s": 0.5,
-                "state_dir": str(state),
-                "wake_socket": f"{state}.sock",
-                "wake_quiet_s": 0.2,
-                "backoff_s": 4.0,
-                "cancel_after_s": 2.0,
-            },
-        ),
-        ("[nodewatcher]", {"interval_s": 0.5, "idle_for_s": 2.0, "max_ending_share": 1.0, "state_dir": f"{state}-nodes"}),
-        *(("[[fleet]]", _fleet(fleet)) for fleet in FLEETS),
-    ]
-    return "\n".join(line for title, values in sections for line in [title, *_lines(values), ""])
-
-
-def _fleet(fleet: FleetSpec) -> Mapping[str, object]:
-    named = {"name": fleet.name, "group": fleet.group, "instance_type": fleet.instance_type, "partition": fleet.partition}
-    shape = {"cpus": fleet.shape.cpus, "memory_mib": fleet.shape.memory_mib, "gpus": fleet.shape.gpus}
-    return {**named, **shape, "gpu_type": fleet.shape.gpu_type, "price_per_hour": fleet.price_per_hour}
-
-
-def _lines(values: Mapping[str, object]) -> Sequence[str]:
-    return [f"{name} = {json.dumps(value)}" for name, value in values.items() if value != ""]
+def _render_config(stack: Stack, cluster: SlurmCluster, state: Path) -> str:
+    return render_config(
+        stack,
+        {"name": "slurm", "settings": cluster.settings},
+        cluster="cap",
+        fleets=[fleet_section(fleet) for fleet in FLEETS],
+        sqswatcher={"wait_s": 1, "visibility_s": 10},
+        jobwatcher={
+            "interval_s": 0.5,
+            "state_dir": state,
+            "wake_socket": f"{state}.sock",
+            "wake_quiet_s": 0.2,
+            "backoff_s": 4.0,
+            "cancel_after_s": 2.0,
+        },
+        nodewatcher={"interval_s": 0.5, "idle_for_s": 2.0, "max_ending_share": 1.0, "state_dir": f"{state}-nodes"},
+    )

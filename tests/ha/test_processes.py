@@ -23,6 +23,7 @@ from sandbox.aws import front
 from sandbox.aws.server import SandboxAws
 from sandbox.aws.stack import GroupSpec, Stack, StackSpec, client, create_stack
 from sandbox.aws.world import Timing
+from sandbox.configuration import batch, local_scheduler, render_config
 from schedulers.local import store
 from tests.sqswatcher.cluster import DOMAIN
 
@@ -132,41 +133,16 @@ class Ground:
             self.gate.processes[head] = subprocess.Popen(argv, env=env, stdout=log)
 
     def _config(self, head: str) -> str:
-        return f"""
-            cluster = "ha"
-            region = "{self.stack.region}"
-            queue = "{self.stack.queue_url}"
-            table = "{self.stack.table}"
-            [endpoints]
-            default = "{self.aws.endpoint_url}"
-            [dns]
-            zone_id = "{self.stack.zone_id}"
-            [ha]
-            enabled = true
-            name = "{head}"
-            lease_s = 4.0
-            renew_s = 1.0
-            [scheduler]
-            name = "local"
-            [scheduler.settings]
-            file = "{self.directory / "local.db"}"
-            [[fleet]]
-            name = "batch"
-            group = "{GROUP}"
-            instance_type = "c5.xlarge"
-            cpus = 4
-            boot_timeout_s = 0.5
-            [jobwatcher]
-            state_dir = "{self.directory / head}"
-            wake_socket = ""
-            [nodewatcher]
-            interval_s = 0.5
-            state_dir = "{self.directory / head}"
-            max_ending_share = 1.0
-            [sqswatcher]
-            wait_s = 1
-            visibility_s = 2
-        """
+        return render_config(
+            self.stack,
+            local_scheduler(self.directory / "local.db"),
+            dns={"zone_id": self.stack.zone_id},
+            ha={"enabled": True, "name": head, "lease_s": 4.0, "renew_s": 1.0},
+            fleets=[batch(self.stack, boot_timeout_s=0.5)],
+            jobwatcher={"state_dir": self.directory / head, "wake_socket": ""},
+            nodewatcher={"interval_s": 0.5, "state_dir": self.directory / head, "max_ending_share": 1.0},
+            sqswatcher={"wait_s": 1, "visibility_s": 2},
+        )
 
     def announce(self, one: str) -> None:
         told = self.aws.scaling.instance(one).hostname.partition(".")[0]

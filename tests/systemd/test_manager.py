@@ -24,6 +24,7 @@ from sandbox.aws.server import SandboxAws
 from sandbox.aws.stack import GroupSpec, Stack, StackSpec, client, create_stack
 from sandbox.aws.values import EmulatedInstance
 from sandbox.aws.world import Timing
+from sandbox.configuration import batch, local_scheduler, render_config
 from sandbox.mosquitto import Mosquitto, find_mosquitto
 from sandbox.systemd import Bind, Manager, can_run, python_inside
 from schedulers.local import engine, store
@@ -35,29 +36,6 @@ SERVICES = ("sqswatcher", "jobwatcher", "nodewatcher")
 AGENT = "headnode-agent"
 DEADLINE_S = 150.0
 NODES = 30
-CONFIG = """
-cluster = "hpc"
-region = "{region}"
-queue = "{queue}"
-table = "{table}"
-[endpoints]
-default = "{endpoint}"
-[scheduler]
-name = "local"
-settings = {{ file = "/srv/local/local.db" }}
-[[fleet]]
-name = "batch"
-group = "{group}"
-instance_type = "c5.large"
-cpus = 2
-[jobwatcher]
-interval_s = 0.5
-[nodewatcher]
-interval_s = 0.5
-[sqswatcher]
-visibility_s = 10  # what one that is killed had in hand comes back after so long
-wait_s = 1
-"""
 # What the site of a test needs besides; the emulated AWS takes any credentials, and the local scheduler is a file.
 DROP_IN = """
 [Service]
@@ -174,9 +152,14 @@ def site() -> Iterator[Site]:
 
 
 def whole(site: Site) -> str:
-    stack = site.stack
-    return CONFIG.format(
-        region=stack.region, queue=stack.queue_url, table=stack.table, endpoint=stack.endpoint_url, group=stack.groups[0]
+    """The configuration that the tests begin with."""
+    return render_config(
+        site.stack,
+        local_scheduler(Path("/srv/local/local.db")),
+        fleets=[batch(site.stack, instance_type="c5.large", cpus=2)],
+        jobwatcher={"interval_s": 0.5},
+        nodewatcher={"interval_s": 0.5},
+        sqswatcher={"wait_s": 1, "visibility_s": 10},  # what one that is killed had in hand comes back after so long
     )
 
 

@@ -15,36 +15,11 @@ from typer.testing import CliRunner
 from daemons.cli import app
 from sandbox.aws.server import SandboxAws
 from sandbox.aws.stack import GroupSpec, StackSpec, client, create_stack
+from sandbox.configuration import local_scheduler, render_config
 from schedulers.local import store
 from tests.daemons.test_meter import check_emf
 
 DEADLINE_S = 120.0
-CONFIG = """
-cluster = "told"
-region = "{region}"
-queue = "told-events"
-table = "{table}"
-[endpoints]
-default = "{endpoint}"
-[dns]
-zone_id = "{zone_id}"
-[log.file]
-directory = "{directory}/logs"
-[log.metrics]
-period_s = 1.0
-[log.cloudwatch]
-group = "/headnode/told"
-period_s = 0.5
-spool_dir = "{directory}/spool"
-[scheduler]
-name = "local"
-settings = {{ file = "{directory}/local.db" }}
-[[fleet]]
-name = "batch"
-group = "told-batch"
-instance_type = "c5.large"
-cpus = 2
-"""
 
 
 def lines(text: str) -> list[dict[str, Any]]:
@@ -65,8 +40,19 @@ def test_what_a_service_says_is_in_its_file_and_in_cloudwatch_too(tmp_path: Path
     config, file = tmp_path / "headnode.toml", tmp_path / "logs" / "sqswatcher.log"
     with SandboxAws(account="777788889999") as aws:
         stack = create_stack(aws.endpoint_url, StackSpec(name="told", groups=(GroupSpec(name="told-batch"),)))
-        settings = {"region": stack.region, "table": stack.table, "endpoint": aws.endpoint_url, "zone_id": stack.zone_id}
-        config.write_text(CONFIG.format(**settings, directory=tmp_path))
+        config.write_text(
+            render_config(
+                stack,
+                local_scheduler(tmp_path / "local.db"),
+                queue="told-events",
+                dns={"zone_id": stack.zone_id},
+                log={
+                    "file": {"directory": tmp_path / "logs"},
+                    "metrics": {"period_s": 1.0},
+                    "cloudwatch": {"group": "/headnode/told", "period_s": 0.5, "spool_dir": tmp_path / "spool"},
+                },
+            )
+        )
         argv = [sys.executable, "-m", "sqswatcher", "--config", str(config)]
         with (tmp_path / "stdout").open("w") as out, (tmp_path / "stderr").open("w") as err:
             service = subprocess.Popen(argv, stdout=out, stderr=err, env=dict(os.environ))
