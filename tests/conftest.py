@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from hypothesis import is_hypothesis_test
 
 from sandbox.world import World, enter_private_world
 
@@ -15,7 +16,13 @@ _NEED_A_WORLD = ("slurm", "sge", "e2e")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Before anything has started a thread: namespaces are entered by the main thread, and others would stay outside."""
+    """Before anything has started a thread: namespaces are entered by the main thread, and others would stay outside.
+
+    What tests visit by chance, and thousands of times, is not counted as covered: the tracing would take most of their time.
+    """
+    for item in items:
+        if is_hypothesis_test(getattr(item, "obj", None)):
+            item.add_marker("no_cover")
     if any(item.get_closest_marker(name) for item in items for name in _NEED_A_WORLD):
         config.stash[_WORLD] = enter_private_world()
 

@@ -117,6 +117,7 @@ FAILURES: dict[str, Callable[[str], BaseException]] = {
 }
 
 
+@pytest.mark.no_cover  # the story is told hundreds of times, and what it visits is covered elsewhere
 @pytest.mark.parametrize("failure", FAILURES)
 async def test_whatever_happens_at_whichever_call_the_end_is_the_same(failure: str, capsys: pytest.CaptureFixture[str]) -> None:
     quiet = Wire()

@@ -219,6 +219,7 @@ async def visit(ground: Ground, failure: Callable[[str], BaseException]) -> list
     return points
 
 
+@pytest.mark.no_cover  # a round for each call, and what they visit is covered elsewhere
 @pytest.mark.parametrize(
     ("ground", "failures", "least"),
     [

@@ -222,6 +222,7 @@ async def test_the_undisturbed_stories_end_as_they_should(tmp_path: Path) -> Non
     assert (states[instance_id(2)], states[instance_id(4)]) == (State.REGISTERED, State.REGISTERED)
 
 
+@pytest.mark.no_cover  # the stories are told a hundred times, and what they visit is covered elsewhere
 async def test_a_hundred_times_no_action_by_who_does_not_hold_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fail_overs: list[float] = []
     points: dict[str, int] = {}
@@ -245,14 +246,16 @@ async def test_a_hundred_times_no_action_by_who_does_not_hold_it(tmp_path: Path,
     assert max(fail_overs) <= LEASE_S + 2
 
 
+@pytest.mark.no_cover
 async def test_without_the_guards_the_ledger_would_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What these tests are worth: with a last look that always allows, somebody acts without the lease."""
     monkeypatch.setattr(Term, "check", lambda _: None)
     quiet = await shrinking_story(0, tmp_path / "quiet")
-    wrong = []
-    for at in range(1, len(quiet.heads.one.wire.verbs) + 1):
-        wrong += (await shrinking_story(at, tmp_path / f"{at}")).ledger.wrong
-    assert {deed[1] for deed in wrong} >= {"drain", "end", "put"}
+    missed, at = {"drain", "end", "put"}, 0
+    while missed and at < len(quiet.heads.one.wire.verbs):
+        at += 1
+        missed -= {verb for _, verb, _ in (await shrinking_story(at, tmp_path / f"{at}")).ledger.wrong}
+    assert not missed
 
 
 async def test_what_passed_the_last_look_and_then_stood_still_is_stopped_by_the_table() -> None:
