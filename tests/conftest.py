@@ -1,6 +1,7 @@
 """What concerns the whole run: tests with real schedulers live in a network of their own."""
 
 import logging
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,12 @@ pytest_plugins = ["tests.slurm_fixtures", "tests.sge_fixtures"]
 
 _WORLD = pytest.StashKey[World]()
 _NEED_A_WORLD = ("slurm", "sge", "e2e")
+
+
+def pytest_configure() -> None:
+    """A shell has what runs in its background ignore SIGINT, and what tests start would inherit that and never end."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
