@@ -1,6 +1,6 @@
 """The emulated pbs_server's words, in the shapes that a Torque 6.1.3 was recorded with."""
 
-from xml.sax.saxutils import escape
+from html import escape
 
 from sandbox.torque.state import SERVER, JobFact, NodeFact, State, is_up, slots_taken, states_of
 
@@ -12,7 +12,7 @@ _STATUS = (
 
 
 def _tag(name: str, text: object) -> str:
-    return f"<{name}>{escape(str(text))}</{name}>"
+    return f"<{name}>{escape(str(text), quote=False)}</{name}>"
 
 
 def render_nodes(state: State, names: list[str]) -> str:

@@ -25,7 +25,10 @@ class Cluster(Protocol):
 
 
 class MachineBench(Bench):
-    """`launch` gives an instance for a number, `spec_of` its node, `bare` that many nodes without a machine."""
+    """`launch` gives an instance for a number, `spec_of` its node, `bare` that many nodes without a machine.
+
+    `impatient` is the plugin with little patience: a server that hangs is not waited for as long as one that is slow.
+    """
 
     def __init__(
         self,
@@ -33,11 +36,12 @@ class MachineBench(Bench):
         plugin: Scheduler,
         fleet: FleetSpec,
         *,
+        impatient: Scheduler,
         launch: Callable[[int], EmulatedInstance],
         spec_of: Callable[[EmulatedInstance], NodeSpec],
         bare: Callable[[int], Sequence[NodeSpec]],
     ) -> None:
-        self._cluster, self._plugin, self._fleet = cluster, plugin, fleet
+        self._cluster, self._plugin, self._impatient, self._fleet = cluster, plugin, impatient, fleet
         self._spec_of, self._bare = spec_of, bare
         self._machines = [launch(number) for number in range(1, _MACHINES + 1)]
         self._instances: dict[Hostname, EmulatedInstance] = {spec_of(one).hostname: one for one in self._machines}
@@ -67,5 +71,11 @@ class MachineBench(Bench):
         finally:
             self._cluster.start_controller()
 
-    def hang(self) -> AbstractContextManager[None]:
-        return self._cluster.frozen_controller()
+    @contextlib.contextmanager
+    def hang(self) -> Iterator[None]:
+        patient, self._plugin = self._plugin, self._impatient
+        try:
+            with self._cluster.frozen_controller():
+                yield
+        finally:
+            self._plugin = patient

@@ -18,9 +18,20 @@ class SgeBench(MachineBench):
 
     def __init__(self, inner: sge.Bench) -> None:
         self.cluster = inner.cluster
-        settings = SgeSettings.model_validate({**inner.cluster.settings, "timeout_s": 5.0})
-        plugin = Sge.open(settings, cluster="test", fleets=inner.fleets)
-        super().__init__(inner.cluster, plugin, sge.BATCH, launch=inner.launch, spec_of=inner.spec, bare=sge.bare_specs)
+
+        def plugin(timeout_s: float) -> Sge:
+            settings = SgeSettings.model_validate({**inner.cluster.settings, "timeout_s": timeout_s})
+            return Sge.open(settings, cluster="test", fleets=inner.fleets)
+
+        super().__init__(
+            inner.cluster,
+            plugin(5.0),
+            sge.BATCH,
+            impatient=plugin(1.0),
+            launch=inner.launch,
+            spec_of=inner.spec,
+            bare=sge.bare_specs,
+        )
 
     async def submit(self, ask: JobAsk) -> str:
         argv = ["-q", self.fleet.partition]

@@ -23,9 +23,20 @@ class SlurmBench(MachineBench):
 
     def __init__(self, inner: slurm.Bench) -> None:
         self.cluster = inner.cluster
-        settings = SlurmSettings.model_validate({**inner.cluster.settings, "timeout_s": 5.0})
-        plugin = Slurm.open(settings, cluster="test", fleets=inner.fleets)
-        super().__init__(inner.cluster, plugin, slurm.BATCH, launch=inner.launch, spec_of=inner.spec, bare=slurm.bare_specs)
+
+        def plugin(timeout_s: float) -> Slurm:
+            settings = SlurmSettings.model_validate({**inner.cluster.settings, "timeout_s": timeout_s})
+            return Slurm.open(settings, cluster="test", fleets=inner.fleets)
+
+        super().__init__(
+            inner.cluster,
+            plugin(5.0),
+            slurm.BATCH,
+            impatient=plugin(1.0),
+            launch=inner.launch,
+            spec_of=inner.spec,
+            bare=slurm.bare_specs,
+        )
 
     async def submit(self, ask: JobAsk) -> str:
         argv = [f"--nodes={ask.nodes}", "--ntasks-per-node=1", f"--cpus-per-task={ask.cpus}", "--time=30"]

@@ -20,7 +20,7 @@ class TorqueBench(NamedBench):
     def __init__(self, directory: Path, plugin: type[Torque] = Torque) -> None:
         self.fake = FakeTorque(directory=directory / "torque")
         self.fake.start()
-        settings = TorqueSettings(bin=self.fake.bin, api_timeout_s=2, most_nodes=10)
+        settings = TorqueSettings(bin=self.fake.bin, api_timeout_s=1, most_nodes=10)
         super().__init__(plugin.open(settings, cluster="kit", fleets=[FLEET]))
 
     async def boot(self, *nodes: NodeSpec) -> None:
