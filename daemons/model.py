@@ -179,6 +179,11 @@ class Instance:
     def is_live(self) -> bool:
         return self.state is not State.GONE
 
+    @property
+    def is_settled(self) -> bool:
+        """A node like any other: registered, nothing announced for it, nobody's hold on it. Its idle clock may change."""
+        return self.state is State.REGISTERED and self.notice is None and self.held_until is None
+
 
 class NodeState(StrEnum):
     """What a scheduler can say of a node. A node's states are a set; none of them all means up and idle."""

@@ -20,10 +20,6 @@ def _say_nothing(_: str) -> None:
     pass
 
 
-def _do_nothing() -> None:
-    pass
-
-
 @dataclass(slots=True, kw_only=True)
 class Progress:
     """Of a service that runs cycles. The watchdog is fed while nothing is to be done and during a cycle that has not taken longer
@@ -34,7 +30,7 @@ class Progress:
     watchdog_s: float | None = None
     awake: Callable[[], float] = time.monotonic  # seconds that nobody can set
     note: str = ""  # what stands behind every status until it is taken away
-    when_ready: Callable[[], object] = _do_nothing  # is called each time that it gets ready
+    when_ready: list[Callable[[], object]] = field(default_factory=list)  # called each time that it gets ready
     is_ready: bool = field(default=False, init=False)
     _begun_at: float | None = field(default=None, init=False)
 
@@ -68,7 +64,8 @@ class Progress:
         was_ready, self.is_ready = self.is_ready, True
         self._rests("" if was_ready else "READY=1\n", status)
         if not was_ready:
-            self.when_ready()
+            for call in self.when_ready:
+                call()
 
     def fails(self, status: str) -> None:
         """A cycle failed, and will be tried again."""

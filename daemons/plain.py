@@ -14,19 +14,19 @@ from daemons.errors import InvalidValue
 T = TypeVar("T")
 
 _MISSING = dataclasses.MISSING
+_ATOMS = frozenset({str, int, float, bool, type(None)})
 
 
 def to_plain(value: Any) -> Any:
     """What JSON has: dataclasses become objects without the fields that have their default, sets are sorted."""
-    if value is None or isinstance(value, bool | int | float):
+    if type(value) in _ATOMS:
         return value
     if isinstance(value, Enum):
         return value.value
-    if isinstance(value, str):
+    if isinstance(value, str | int | float):
         return value
     if dataclasses.is_dataclass(value):
-        fields = ((name, getattr(value, name), default) for name, default in _fields(cast("Any", type(value))))
-        return {name: to_plain(own) for name, own, default in fields if own != default or type(own) is not type(default)}
+        return _plain_fields(value)
     if isinstance(value, Mapping):
         return {str(key): to_plain(value[key]) for key in sorted(value)}
     if isinstance(value, set | frozenset):
@@ -34,6 +34,17 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [to_plain(member) for member in value]
     raise TypeError(f"{type(value).__name__} is no value that can be written down")
+
+
+def _plain_fields(value: Any) -> dict[str, Any]:
+    """Written for speed: a look at a thousand nodes has some ten thousand fields."""
+    plain = {}
+    for name, default in _fields(cast("Any", type(value))):
+        own = getattr(value, name)
+        if own is default or (own == default and type(own) is type(default)):
+            continue
+        plain[name] = own if type(own) in _ATOMS else to_plain(own)
+    return plain
 
 
 def render_json(value: Any) -> str:

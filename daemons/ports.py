@@ -52,6 +52,9 @@ class Rows(Protocol):
     async def all(self) -> tuple[Instance, ...]:
         """Every row, tombstones included."""
 
+    async def unsettled(self) -> tuple[Instance, ...]:
+        """The live rows that are not settled (`Instance.is_settled`): few, and so cheap to ask for."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Records:

@@ -169,7 +169,7 @@ def counted(starts: Starts, progress: Progress, *, later: Later | None = None) -
     """
     call_later = later or asyncio.get_running_loop().call_later
     starts.begins()
-    progress.when_ready = lambda: call_later(SETTLED_S, starts.forget)
+    progress.when_ready.append(lambda: call_later(SETTLED_S, starts.forget))
     try:
         yield
     except ConfigError:

@@ -54,6 +54,7 @@ class Wakeups:
         self._rung = asyncio.Event()
         self._words: list[str] = []
         self._woken_at = float("-inf")
+        self.was_rung = False  # is that why the last wait ended?
 
     def ring(self, word: str) -> None:
         """Wake whoever waits, or will wait next. Call it from the loop's thread."""
@@ -69,7 +70,8 @@ class Wakeups:
         loop = asyncio.get_running_loop()
         until = loop.time() + period_s
         await _first_of(period_s, self._rung, stop)
-        if self._rung.is_set():
+        self.was_rung = self._rung.is_set()
+        if self.was_rung:
             quiet_until = min(until, self._woken_at + self._quiet_s)
             await _first_of(quiet_until - loop.time(), stop)
             self._woken_at = loop.time()

@@ -52,7 +52,13 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
         wakeups = Wakeups(quiet_s=chosen.wake_quiet_s)
         async with _listening(config, wakeups), standing(config, "jobwatcher", clients, acts=not chosen.dry_run) as stands:
             growing = EachTerm(stands, make)
-            await run_every(chosen.interval_s, lambda: growing.get().cycle(), stop, wakeups=wakeups, gate=stands.gate)
+            await run_every(
+                chosen.interval_s,
+                lambda: growing.get().glance(is_woken=wakeups.was_rung),
+                stop,
+                wakeups=wakeups,
+                gate=stands.gate,
+            )
 
 
 @contextlib.asynccontextmanager

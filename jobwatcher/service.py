@@ -7,6 +7,7 @@ from importlib.metadata import version
 from daemons.meter import note
 from daemons.model import LaunchFailure
 from daemons.ports import Groups, Rows
+from daemons.rest import Rest
 from jobwatcher.apply import apply_decisions
 from jobwatcher.measures import note_look
 from jobwatcher.memory import Memory
@@ -14,11 +15,15 @@ from jobwatcher.news import News
 from jobwatcher.observe import observe
 from jobwatcher.plan import Options, plan_capacity
 from jobwatcher.record import Record, Recorder, outcome_of
+from jobwatcher.settled import is_settled
 from schedulers.base import Scheduler
 
 
 class Growing:
-    """Asks for the capacity that waiting work needs, one pass a cycle. In a dry run it decides and records, and asks nobody."""
+    """Asks for the capacity that waiting work needs. In a dry run it decides and records, and asks nobody.
+
+    `cycle` is a whole look and what follows from it, `glance` is that as often as it may be of use.
+    """
 
     def __init__(
         self,
@@ -39,6 +44,16 @@ class Growing:
         self._memory: Memory | None = None
         self._told: tuple[LaunchFailure, ...] = ()
         self._news = News(dry_run=options.jobwatcher.dry_run)
+        self._rest = Rest()
+
+    async def glance(self, *, is_woken: bool = False) -> None:
+        """Look, unless nothing was left to be done by the last look, less than `rest_s` ago, and the same jobs wait. Who wakes
+        the service wants a look.
+        """
+        if not is_woken and self._rest.lasts(self._clock()) and self._rest.is_undisturbed(await self._scheduler.demand()):
+            return
+        self._rest.end()
+        await self.cycle()
 
     async def cycle(self) -> None:
         before = self._memory if self._memory is not None else await asyncio.to_thread(self._recorder.open)
@@ -65,3 +80,5 @@ class Growing:
             note("LookTime", max(0.0, self._clock() - began))
             if applied.unanswered is not None:
                 raise applied.unanswered
+        if is_settled(seen, plan):
+            self._rest.begin(now=began, until=began + self._options.jobwatcher.rest_s, signs=seen.demand)

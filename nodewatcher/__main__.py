@@ -58,7 +58,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
 
         async with standing(config, "nodewatcher", clients, acts=not chosen.dry_run) as stands:
             shrinking = EachTerm(stands, make)
-            await run_every(chosen.interval_s, lambda: shrinking.get().cycle(), stop, gate=stands.gate)
+            await run_every(chosen.interval_s, lambda: shrinking.get().glance(), stop, gate=stands.gate)
 
 
 @contextlib.asynccontextmanager

@@ -136,6 +136,10 @@ class FakeRows(Pluggable):
         self._ask("all")
         return tuple(self.stored.values())
 
+    async def unsettled(self) -> tuple[Instance, ...]:
+        self._ask("unsettled")
+        return tuple(row for row in self.stored.values() if row.is_live and not row.is_settled)
+
 
 @dataclass
 class FakeZone(Pluggable):

@@ -28,6 +28,14 @@ TOMBSTONE_S = 86_400  # longer than any message is late for, short enough that t
 _KEY = "instanceId"  # the ancestor's name, so that its tables are taken over as they are
 _TIMES = tuple(field.name for field in fields(Instance) if field.name.endswith(("_at", "_since", "_until")))
 _TEXTS = ("fleet", "address", "instance_type", "drain_reason", "launch_hook", "terminate_hook", "held_by", "hold_reason")
+_UNSETTLED: Mapping[str, Any] = {  # the ancestor's items have no state, and are registered
+    "FilterExpression": (
+        "(attribute_not_exists(#state) OR #state <> :gone) AND (attribute_exists(notice) OR attribute_exists(held_until)"
+        " OR (attribute_exists(#state) AND #state <> :registered))"
+    ),
+    "ExpressionAttributeNames": {"#state": "state"},
+    "ExpressionAttributeValues": {":gone": {"S": State.GONE}, ":registered": {"S": State.REGISTERED}},
+}
 _LEGACY = Instance(instance_id=InstanceId(""), fleet=FleetName(""), state=State.REGISTERED)
 
 
@@ -98,9 +106,15 @@ class DynamoRows:
         return live_rows(await self.all())
 
     async def all(self) -> tuple[Instance, ...]:
+        return await self._scan({})
+
+    async def unsettled(self) -> tuple[Instance, ...]:
+        return tuple(row for row in live_rows(await self._scan(_UNSETTLED)) if not row.is_settled)
+
+    async def _scan(self, which: Mapping[str, Any]) -> tuple[Instance, ...]:
         client = await self._client()
         found: list[Instance] = []
-        request: dict[str, Any] = {"TableName": self._table, "ConsistentRead": True}
+        request: dict[str, Any] = {"TableName": self._table, "ConsistentRead": True, **which}
         while True:
             with translated("listing the rows", self._table):
                 page = await client.scan(**request)

@@ -97,6 +97,14 @@ class SqswatcherConfig:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobwatcherConfig:
     interval_s: Annotated[Number, Field(gt=0, le=3600, description="seconds between two looks at the waiting jobs")] = 10.0
+    rest_s: Annotated[
+        Number,
+        Field(
+            ge=0,
+            le=60,
+            description="how long it looks at the jobs alone while none waits for room and they stay the same; 0: never",
+        ),
+    ] = 50.0
     expanders: Annotated[
         tuple[Expander, ...],
         Field(
@@ -175,6 +183,14 @@ class Rank(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodewatcherConfig:
     interval_s: Annotated[Number, Field(gt=0, le=3600, description="seconds between two looks at the nodes")] = 10.0
+    rest_s: Annotated[
+        Number,
+        Field(
+            ge=0,
+            le=60,
+            description="how long it looks at notices and changed rows alone while nothing is due; at most a tenth of idle_for_s",
+        ),
+    ] = 50.0
     idle_for_s: Annotated[
         Number, Field(ge=0, le=MONTH_S, description="how long a node is idle before it is given back, in seconds")
     ] = 600.0

@@ -68,6 +68,9 @@ class GuardedRows:
     async def all(self) -> tuple[Instance, ...]:
         return await self._rows.all()
 
+    async def unsettled(self) -> tuple[Instance, ...]:
+        return await self._rows.unsettled()
+
 
 class GuardedZone:
     def __init__(self, zone: Zone, term: Term) -> None:

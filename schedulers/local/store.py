@@ -125,6 +125,7 @@ def render_shape(shape: Shape) -> str:
     return json.dumps(asdict(shape))
 
 
+@functools.lru_cache(maxsize=1024)  # nodes and jobs have few shapes
 def parse_shape(text: str) -> Shape:
     fields: dict[str, Any] = json.loads(text)
     return Shape(**{**fields, "consumables": tuple((name, amount) for name, amount in fields["consumables"])})

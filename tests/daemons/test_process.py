@@ -218,9 +218,17 @@ def failing(tmp_path: Path) -> Callable[[str], "subprocess.Popen[str]"]:
 
 def told_by(process: "subprocess.Popen[str]") -> list[str]:
     """The events of a process that ends by itself, with the code that has it restarted."""
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 1, err
-    return [json.loads(line)["event"] for line in out.splitlines()]
+    events = rest_of(process)
+    assert process.returncode == 1, events
+    return events
+
+
+def rest_of(process: "subprocess.Popen[str]") -> list[str]:
+    """The events until it ends. What `hear` has left may be in the pipe's buffer already, where `communicate` does not look."""
+    assert process.stdout is not None
+    lines = process.stdout.read().splitlines()
+    process.communicate(timeout=120)
+    return [json.loads(line)["event"] for line in lines]
 
 
 def test_starts_that_fail_in_a_row_are_held_back_and_a_stop_meanwhile_ends_that(
@@ -234,8 +242,7 @@ def test_starts_that_fail_in_a_row_are_held_back_and_a_stop_meanwhile_ends_that(
     held = hear(waiting, lambda line: line["event"] == "service.held_back")
     assert (held["failures"], held["because"]) == (2, "no: go away")
     waiting.send_signal(signal.SIGTERM)
-    rest, _ = waiting.communicate(timeout=60)
-    assert [json.loads(line)["event"] for line in rest.splitlines()] == ["service.stopped"]
+    assert rest_of(waiting) == ["service.stopped"]
     assert waiting.returncode == 0
     assert not counted.exists()
     assert told_by(failing("300")) == ["service.started", "service.failed"], "at once"

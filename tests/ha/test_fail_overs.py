@@ -74,10 +74,13 @@ class FencedRows(FakeRows):
     async def all(self) -> tuple[Instance, ...]:
         return await self._rows.all()
 
+    async def unsettled(self) -> tuple[Instance, ...]:
+        return await self._rows.unsettled()
+
 
 def rows_of(head: Head, rows: FakeRows, term: Term | None) -> Any:
     fenced = head.noted(FencedRows(rows, head.ledger, term), "put")
-    return head.wired(guard_rows(fenced, term), "get", "put", "live", "all")
+    return head.wired(guard_rows(fenced, term), "get", "put", "live", "all", "unsettled")
 
 
 def groups_of(head: Head, groups: FakeGroups, term: Term | None) -> Any:
@@ -155,7 +158,7 @@ async def growing(at: int, directory: Path) -> Told:
             options=Options(jobwatcher=JobwatcherConfig(cancel_after_s=30, settle_s=10), budget=BudgetConfig()),
             clock=lambda: head.clock.now,
         )
-        return service.cycle
+        return service.glance
 
     def wait(count: int) -> None:
         scheduler.waiting = [JobDemand(jobs=(JobId("7"),), count=count, per_task=Shape(cpus=8))] if count else []
@@ -201,7 +204,7 @@ async def shrinking_story(at: int, directory: Path) -> Told:
             clock=lambda: head.clock.now,
             awake=lambda: head.clock.awake,
         )
-        return service.cycle
+        return service.glance
 
     pair = heads("nodewatcher", make)
     pair.hold_still(at)

@@ -41,6 +41,10 @@ class Cluster:
         self.now += after_s
         await self.service.cycle()
 
+    async def glance(self, *, after_s: float = 10.0, is_woken: bool = False) -> None:
+        self.now += after_s
+        await self.service.glance(is_woken=is_woken)
+
     def registered(self, number: int, *, up: bool = True, state: State = State.REGISTERED, spec: FleetSpec = BATCH) -> None:
         row = Instance(instance_id=instance_id(number), fleet=spec.name, state=state, hostname=hostname(number))
         self.rows.hold(row)

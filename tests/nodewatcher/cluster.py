@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -32,6 +32,7 @@ class Cluster:
     readings: Mapping[InstanceId, Reading] = field(default_factory=dict)
     now: float = 1_800_000_000.0
     awake: float = 1000.0
+    told: list[frozenset[InstanceId]] = field(default_factory=list)  # who is live, each time that the nodes were told of the head
 
     def __post_init__(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="hn-nodewatcher-"))
@@ -51,10 +52,18 @@ class Cluster:
                 )
                 self.scheduler.up(hostname(number), shape=fleet.spec.shape, partition=fleet.spec.partition)
 
+    async def _hear(self, live: Collection[InstanceId]) -> None:
+        self.told.append(frozenset(live))
+
     def restart(self) -> None:
         """A new process, which knows what is in the directory and nothing else."""
         world = World(
-            scheduler=self.scheduler, groups=self.groups, rows=self.rows, checks=self.checks, readings=lambda: self.readings
+            scheduler=self.scheduler,
+            groups=self.groups,
+            rows=self.rows,
+            checks=self.checks,
+            readings=lambda: self.readings,
+            looked=self._hear,
         )
         recorder = Recorder(self.directory, most_bytes=1 << 20)
         self.service = Shrinking(world, recorder=recorder, options=self.options, clock=lambda: self.now, awake=lambda: self.awake)
@@ -64,10 +73,20 @@ class Cluster:
         self.pass_time(after_s)
         await self.service.cycle()
 
+    async def glance(self, *, after_s: float = 10.0) -> None:
+        """A pass as the service makes it, which need not be a whole look."""
+        self.pass_time(after_s)
+        await self.service.glance()
+
     async def watches(self, period_s: float, *, every_s: float = 10.0) -> None:
         """Pass after pass for that long."""
         for _ in range(int(period_s / every_s)):
             await self.passes(after_s=every_s)
+
+    async def glances(self, period_s: float, *, every_s: float = 10.0) -> None:
+        """Glance after glance for that long."""
+        for _ in range(int(period_s / every_s)):
+            await self.glance(after_s=every_s)
 
     def pass_time(self, period_s: float) -> None:
         self.now += period_s

@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import structlog
 from hypothesis import HealthCheck, settings
@@ -30,6 +31,7 @@ from jobwatcher.plan import Options
 from jobwatcher.record import Recorder as GrowingRecorder
 from jobwatcher.service import Growing
 from nodewatcher import apply as shrinking_apply
+from nodewatcher import due
 from nodewatcher.record import Recorder as ShrinkingRecorder
 from nodewatcher.service import Shrinking
 from nodewatcher.telemetry import Telemetry
@@ -98,6 +100,8 @@ class Cluster(RuleBasedStateMachine):
         self.hosts: dict[InstanceId, Hostname] = {}
         self.has_broker = True
         self.away: set[str] = set()  # services that do not run
+        self.long_rests = mock.patch.object(due, "SHARE_OF_IDLE", 1.0)  # else there would be none to speak of
+        self.long_rests.start()
 
     @initialize(idle=st.sampled_from([0, 3]))
     def start(self, idle: int) -> None:
@@ -119,7 +123,7 @@ class Cluster(RuleBasedStateMachine):
 
     @rule()
     def jobwatcher_looks(self) -> None:
-        self._cycle("jobwatcher", self.growing.cycle)
+        self._cycle("jobwatcher", self.growing.glance)
 
     @rule()
     def nodewatcher_looks(self) -> None:
@@ -127,7 +131,7 @@ class Cluster(RuleBasedStateMachine):
         before = len(self.groups.ended)
         working = {row.instance_id for row in self.rows.stored.values() if self._may_be_needed(row)}
         most = max(1, int(len(self.groups.groups[SPEC.name].members) * SHARE))
-        self._cycle("nodewatcher", self.shrinking.cycle)
+        self._cycle("nodewatcher", self.shrinking.glance)
         gone = working & set(self.groups.ended[before:])
         assert len(gone) <= most, f"{sorted(gone)} at once"
 
@@ -311,6 +315,7 @@ class Cluster(RuleBasedStateMachine):
             if hasattr(self, "growing"):
                 self._settles()
         finally:
+            self.long_rests.stop()
             self.loop.close()
             shutil.rmtree(self.directory)
 

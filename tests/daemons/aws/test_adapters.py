@@ -91,6 +91,22 @@ async def test_rows_are_written_read_and_listed_and_a_stale_one_is_told_apart(
     assert len(await rows.all()) == 151
 
 
+async def test_the_unsettled_rows_are_those_that_are_more_than_a_registered_node(clients: Clients, aws: SandboxAws) -> None:
+    table = "unsettled"
+    dynamodb = client("dynamodb", endpoint_url=aws.endpoint_url, region=aws.region)
+    key: Any = {"KeySchema": [{"AttributeName": "instanceId", "KeyType": "HASH"}], "BillingMode": "PAY_PER_REQUEST"}
+    dynamodb.create_table(TableName=table, AttributeDefinitions=[{"AttributeName": "instanceId", "AttributeType": "S"}], **key)
+    rows = DynamoRows(clients, table=table)
+    marks: list[dict[str, Any]] = [{}, {"idle_since": 7.0}, {"notice": Notice.REBALANCE}, {"held_until": 9.0}]
+    written = [row(10 * place + at, state=state, **mark) for place, state in enumerate(State) for at, mark in enumerate(marks)]
+    await rows.put(written)
+    for number, more in ((901, {}), (902, {"notice": {"S": Notice.REBALANCE}})):  # as the ancestor wrote them: no state
+        dynamodb.put_item(TableName=table, Item={"instanceId": {"S": instance_id(number)}, "hostname": {"S": "a"}, **more})
+    unsettled = {one.instance_id for one in await rows.unsettled()}
+    assert unsettled == {one.instance_id for one in await rows.live() if not one.is_settled}
+    assert len(unsettled) == 4 * 4 + 2 + 1, "four states with all their rows, two of the registered ones, one of the ancestor's"
+
+
 async def test_one_stale_row_alone_is_stale(clients: Clients, stack: Stack) -> None:
     rows = DynamoRows(clients, table=stack.table)
     await rows.put([row(301)])
