@@ -449,6 +449,14 @@ EVENTS: tuple[LogEvent, ...] = (
     ),
     _event(
         "warning",
+        "fleet.never_came_up",
+        "fleet because",
+        "An alarm: so much of a fleet at its minimum never took jobs that its instances are replaced one at a time, not all.",
+        "Look at the console of one (node.never_came_up), the launch template, and whether nodes reach scheduler and queue."
+        " The others follow by themselves once one comes up; `headnode hold` keeps one to look at.",
+    ),
+    _event(
+        "warning",
         "reading.refused",
         "topic error",
         "What a node sent is no reading. Told once for each topic in a row.",

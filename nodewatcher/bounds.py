@@ -7,6 +7,7 @@ from daemons.alarms import Alarm
 from daemons.config.values import NodewatcherConfig, Rank
 from daemons.hours import minimum_at
 from daemons.model import Fleet, FleetName, InstanceId, State
+from nodewatcher.boots import boots_to_keep
 from nodewatcher.judge import Action, Cause, Verdict
 from nodewatcher.observe import NodeSnapshot
 
@@ -61,7 +62,7 @@ def within_bounds(
         of_fleet[verdict.row.fleet].append(verdict)
     sick = _too_many_unhealthy(of_fleet, fleets, options)
     left = {fleet.name: _left(fleet, of_fleet[fleet.name], now, options) for fleet in fleets}
-    outcome = list(verdicts)
+    outcome, stuck = _without_restless_boots(verdicts, of_fleet, fleets, now, options)
     candidates = [place for place, verdict in enumerate(verdicts) if verdict.action is Action.DRAIN]
     ranks = [_KEYS[rank] for rank in options.rank]
 
@@ -80,7 +81,31 @@ def within_bounds(
             outcome[place] = _kept(verdict, f"kept: {alarm.because}")
         else:
             outcome[place] = _spend(verdict, left[verdict.row.fleet])
-    return outcome, list(sick.values())
+    return outcome, [*sick.values(), *stuck]
+
+
+def _without_restless_boots(
+    verdicts: Sequence[Verdict],
+    of_fleet: Mapping[FleetName, Sequence[Verdict]],
+    fleets: Sequence[Fleet],
+    now: float,
+    options: NodewatcherConfig,
+) -> tuple[list[Verdict], list[Alarm]]:
+    """The verdicts, with those kept that never came up and whose end would only have more launched that do not."""
+    kept: dict[InstanceId, str] = {}
+    alarms = []
+    for fleet in fleets:
+        waiting, alarm = boots_to_keep(fleet, of_fleet[fleet.name], now, options)
+        if alarm is not None:
+            alarms.append(alarm)
+            kept |= dict.fromkeys(waiting, f"kept: {alarm.because}")
+    found = [
+        replace(one, action=Action.KEEP, reason=f"{kept[one.row.instance_id]} ({one.reason})")
+        if one.row.instance_id in kept
+        else one
+        for one in verdicts
+    ]
+    return found, alarms
 
 
 def _left(fleet: Fleet, own: Sequence[Verdict], now: float, options: NodewatcherConfig) -> _Left:

@@ -147,6 +147,7 @@ _GRAVE = (
     ("service.failed", 1),
     ("fleet.stopped", 1),
     ("fleet.unhealthy", 1),
+    ("fleet.never_came_up", 1),
     ("budget.reached", 1),
     ("capacity.short", 1),
     ("capacity.unused", 1),

@@ -181,6 +181,95 @@ async def test_an_instance_that_never_says_it_is_ready_is_ended_with_its_last_wo
     assert one.state(1) is State.TERMINATING
 
 
+def late(size: int, *numbers: int, minimum: int) -> Cluster:
+    """A fleet of that size, of which these have had their time and never came up, the first for the longest."""
+    fleet = cluster(*range(1, size + 1), minimum=minimum, maximum=max(size, minimum))
+    for number in numbers:
+        del fleet.scheduler.known[hostname(number)]
+        fleet.change_row(number, state=State.PENDING, hostname=None, pending_at=fleet.now - 5000 + number, registered_at=None)
+    return fleet
+
+
+async def replaced(fleet: Cluster, gone: int, number: int) -> None:
+    """The one is gone, and the group has launched another in its place."""
+    fleet.groups.forget(instance_id(gone))
+    del fleet.rows.stored[instance_id(gone)]
+    await fleet.passes(after_s=10)
+    fleet.groups.arrive(BATCH.name, number)
+    await fleet.passes(after_s=10)
+    fleet.rows.hold(
+        Instance(instance_id=instance_id(number), fleet=BATCH.name, state=State.PENDING, pending_at=fleet.now, version=1)
+    )
+    await fleet.passes(after_s=10)
+
+
+async def test_where_others_would_only_take_the_place_of_those_that_never_come_up_one_is_tried_at_a_time() -> None:
+    six = late(6, *range(1, 7), minimum=6)
+    with capture_logs() as events:
+        await six.passes()
+        await six.watches(60)
+    assert six.groups.ended == [instance_id(1)]
+    assert six.groups.groups[BATCH.name].desired == 6
+    because = (
+        "6 of 6 nodes of fleet batch never came up, and at its minimum of 6 others only take their place: one is tried at a time"
+    )
+    assert [event["because"] for event in events if event["event"] == "fleet.never_came_up"] == [because]
+    assert six.sentence(2).startswith("kept: 5 of 5 nodes of fleet batch never came up, and at its minimum of 6 others only take")
+    assert six.sentence(2).endswith("(never came up: it took no jobs within 900 s of its launch)")
+
+    await replaced(six, 1, 7)
+    await six.watches(880)
+    assert six.groups.ended == [instance_id(1)], "the other may come up yet"
+    await six.watches(60)
+    assert six.groups.ended == [instance_id(1), instance_id(2)], "it did not: the next is tried"
+
+
+async def test_once_one_comes_up_the_others_follow_and_the_few_that_are_left_go_at_once() -> None:
+    six = late(6, *range(1, 4), minimum=6)
+    await six.passes()
+    assert six.groups.ended == [instance_id(1)]
+    await replaced(six, 1, 7)
+    await six.watches(600)
+    assert six.groups.ended == [instance_id(1)]
+    six.scheduler.up(hostname(7))
+    six.change_row(7, state=State.REGISTERED, hostname=hostname(7), registered_at=six.now)
+    await six.passes(after_s=10)
+    assert six.groups.ended == [instance_id(1), instance_id(2)]
+    with capture_logs() as events:
+        await replaced(six, 2, 8)
+        await six.passes(after_s=10)
+    assert six.groups.ended == [instance_id(1), instance_id(2), instance_id(3)], "one alone is no matter of the fleet's"
+    assert [event["alarm"] for event in events if event["event"] == "alarm.ended"] == ["fleet.never_came_up batch"]
+
+
+async def test_beyond_its_minimum_a_fleet_loses_at_once_all_that_never_came_up() -> None:
+    with capture_logs() as events:
+        ten, six = late(10, 1, 2, 3, minimum=10), late(6, *range(1, 7), minimum=0)
+        for fleet in (ten, six):
+            await fleet.passes()
+    assert ten.ended == [instance_id(number) for number in (1, 2, 3)], "that is no more than may look unhealthy"
+    assert six.ended == [instance_id(number) for number in range(1, 7)]
+    assert six.groups.groups[BATCH.name].desired == 0
+    assert "fleet.never_came_up" not in [event["event"] for event in events]
+
+
+async def test_a_fleet_that_falls_to_its_minimum_tries_one_of_those_that_are_left() -> None:
+    six = late(6, *range(1, 7), minimum=3)
+    await six.passes()
+    assert six.ended == [instance_id(number) for number in range(1, 5)]
+    assert six.groups.groups[BATCH.name].desired == 3
+
+
+async def test_one_that_somebody_holds_to_look_at_it_keeps_nobody_from_the_next_try() -> None:
+    six = late(6, *range(1, 7), minimum=6)
+    six.change_row(1, held_until=six.now + 86_400, held_by="ops", hold_reason="its console")
+    await six.passes()
+    assert six.groups.ended == [instance_id(2)]
+    await replaced(six, 2, 7)
+    await six.watches(960)
+    assert six.groups.ended == [instance_id(2), instance_id(3)]
+
+
 async def test_a_node_whose_daemon_never_reports_is_drained_and_ended() -> None:
     two = cluster(1, 2)
     two.scheduler.falls(hostname(1), NodeState.AWAITED)
