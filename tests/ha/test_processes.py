@@ -3,6 +3,7 @@ takes over and does the work; the first gets SIGCONT, and nothing that it would 
 """
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -19,12 +20,15 @@ import pytest
 from moto.dynamodb.models import dynamodb_backends
 
 from daemons.ha.lease import SERVICES, lease_key
+from daemons.model import Shape
 from sandbox.aws import front
+from sandbox.aws.listener import ConnectionCut
 from sandbox.aws.server import SandboxAws
 from sandbox.aws.stack import GroupSpec, Stack, StackSpec, client, create_stack
 from sandbox.aws.world import Timing
 from sandbox.configuration import batch, local_scheduler, render_config
-from schedulers.local import store
+from schedulers.local import engine, store
+from schedulers.local.values import JobSpec
 from tests.sqswatcher.cluster import DOMAIN
 
 ACCOUNT, GROUP = "222233334444", "ha-batch"
@@ -39,6 +43,7 @@ CHANGES = frozenset(
         "PutItem of a row",
         "rows under a fence",
         "TerminateInstanceInAutoScalingGroup",
+        "SetDesiredCapacity",
     }
 )
 STOPPED_AT = (
@@ -59,6 +64,7 @@ class Gate:
     service: str = "sqswatcher"
     calls: list[tuple[str, str, str]] = field(default_factory=list)
     armed: str = ""  # whoever makes this call is stopped there
+    cuts: bool = False  # and the call does not come through
     processes: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
     stopped: str = ""
 
@@ -72,6 +78,8 @@ class Gate:
         if what == self.armed and head == self.holder():
             self.armed, self.stopped = "", head
             self.processes[head].send_signal(signal.SIGSTOP)
+            if self.cuts:
+                raise ConnectionCut
 
     def holder(self) -> str:
         backend: Any = dynamodb_backends[ACCOUNT]["eu-west-1"]
@@ -138,8 +146,8 @@ class Ground:
             local_scheduler(self.directory / "local.db"),
             dns={"zone_id": self.stack.zone_id},
             ha={"enabled": True, "name": head, "lease_s": 4.0, "renew_s": 1.0},
-            fleets=[batch(self.stack, boot_timeout_s=0.5)],
-            jobwatcher={"state_dir": self.directory / head, "wake_socket": ""},
+            fleets=[batch(self.stack, boot_timeout_s=0.5 if self.gate.service == "nodewatcher" else 900)],
+            jobwatcher={"interval_s": 0.5, "state_dir": self.directory / head, "wake_socket": ""},
             nodewatcher={"interval_s": 0.5, "state_dir": self.directory / head, "max_ending_share": 1.0},
             sqswatcher={"wait_s": 1, "visibility_s": 2},
         )
@@ -151,6 +159,21 @@ class Ground:
             f' "LocalHostname": "{told}.{DOMAIN}", "EC2InstanceType": "c5.xlarge", "Description": ""}}'
         )
         self.boto("sqs").send_message(QueueUrl=self.stack.queue_url, MessageBody=event)
+
+    def submit(self, count: int) -> None:
+        """Jobs that take a node each."""
+        whole = JobSpec(name="waits", script="#!/bin/true", per_node=Shape(cpus=4))
+        with contextlib.closing(store.connect(self.directory / "local.db", timeout_s=10.0)) as db, store.transaction(db):
+            for _ in range(count):
+                engine.submit(db, whole, now=time.time())
+
+    def raised_by(self) -> list[str]:
+        """The heads that have asked for more, in that order."""
+        return [head for head, what, _ in self.gate.calls if what == "SetDesiredCapacity"]
+
+    @property
+    def desired(self) -> int:
+        return self.aws.scaling.group(GROUP).desired
 
     def is_registered(self, one: str) -> bool:
         item = self.boto("dynamodb").get_item(TableName=self.stack.table, Key={"instanceId": {"S": one}}).get("Item", {})
@@ -232,6 +255,36 @@ async def test_who_was_stopped_before_it_ends_an_instance_does_not_end_it_later(
     assert ground.gate.wrong == []
     ends = [call for call in ground.gate.calls if call[1] == "TerminateInstanceInAutoScalingGroup"]
     assert len(ends) == 2, "each once"
+
+
+async def test_who_was_stopped_before_it_raises_a_fleet_does_not_raise_it_later(ground: Ground) -> None:
+    """jobwatcher. The first call never reached AWS, and its process would send it again; the second did, and both heads know."""
+    await ground.both_begin("jobwatcher")
+    gate = ground.gate
+
+    gate.cuts = True
+    await stopped_and_continued(
+        ground, "SetDesiredCapacity", begin=partial(ground.submit, 2), is_done=lambda: ground.desired == 2
+    )
+    first = next(head for head in HEADS if head != gate.holder())
+    log = ground.directory / f"{first}.log"
+    await until(lambda: b'"cycle.abandoned"' in log.read_bytes(), "what it was about to do is void")
+    asked = ground.raised_by()
+    assert asked == [first, gate.holder()], "the other asked, and the first did not again"
+    assert gate.stopped == first
+
+    gate.cuts = False
+    looks = len(gate.calls)
+    await stopped_and_continued(
+        ground,
+        "SetDesiredCapacity",
+        begin=partial(ground.submit, 3),
+        is_done=lambda: [call[1] for call in gate.made_by(first, since=looks)].count("Scan") >= 2,
+    )
+    assert gate.stopped != first
+    assert ground.raised_by() == [*asked, gate.stopped], "nobody asked for it again"
+    assert ground.desired == 5
+    assert gate.wrong == []
 
 
 @pytest.mark.parametrize("service", SERVICES)
