@@ -124,7 +124,9 @@ class Turns:
         return True
 
     def _change_level(self, fresh: Reading) -> None:
-        """In place: nothing is interrupted. It is told at a time when lines of that level are written, if there is one."""
+        """In place: nothing is interrupted. It is told at a time when lines of that level are written, if there is one. What may
+        yet be gone back to has the level too: whoever asked for it was told that it is.
+        """
         if fresh.unwrap().log.level in _TELLING:
             self._set_level(fresh.unwrap())
             self._tell_changes(fresh)
@@ -132,6 +134,8 @@ class Turns:
             self._tell_changes(fresh)
             self._set_level(fresh.unwrap())
         self._on = fresh
+        if self._before is not None:
+            self._before = _read_with_level_of(self._before, fresh)
         self._progress.goes_on()
 
     def _tell_changes(self, fresh: Reading) -> None:
@@ -145,6 +149,13 @@ class Turns:
 
 def _with_level_of(config: Config, other: Config) -> Config:
     return replace(config, log=replace(config.log, level=other.log.level))
+
+
+def _read_with_level_of(reading: Reading, other: Reading) -> Reading:
+    """What the file would have said with the other's level."""
+    config = _with_level_of(reading.unwrap(), other.unwrap())
+    entry = replace(reading.entry, log=replace(reading.entry.log, level=config.log.level)) if reading.entry is not None else None
+    return replace(reading, config=config, entry=entry)
 
 
 def _hint(problems: tuple[Problem, ...]) -> str:

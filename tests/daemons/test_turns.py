@@ -228,6 +228,39 @@ async def test_what_was_in_place_when_a_turn_fails_is_gone_back_to() -> None:
     assert site.cycles[-1].log.level == "debug"
 
 
+async def test_a_level_that_comes_while_a_turn_has_yet_to_succeed_stays_when_that_is_taken_back() -> None:
+    """And it is compared with from then on: to ask for the old one is a change again."""
+    site = Site()
+    with_nodes, may_fail = "[budget]\nmax_nodes = 5\n", asyncio.Event()
+
+    async def serve(config: Config, over: asyncio.Event) -> None:
+        if not config.budget.max_nodes:
+            await Site.serve(site, config, over)
+            return
+        await may_fail.wait()
+        raise ConfigError("no")
+
+    async def ask() -> None:
+        while site.turns.number < 2:
+            await asyncio.sleep(0)
+        site.asks(with_level("debug", with_nodes))
+        while site.levels != ["debug"]:
+            await asyncio.sleep(0)
+        may_fail.set()
+        while not (site.turns.number == 3 and site.progress.is_ready):
+            await asyncio.sleep(0)
+        site.asks(with_level("info"))
+
+    site.turns._serve = serve
+    site.script = {2: lambda: site.asks(with_level("info", with_nodes))}
+    asking = asyncio.create_task(ask())
+    site.stop_once(lambda: site.levels == ["debug", "info"])
+    assert await site.run() == ["config.changed", "config.changed", "config.refused", "config.changed"]
+    assert site.cycles[-1].log.level == "debug", "what it was gone on with after the failure"
+    assert site.events[-1]["changes"] == ['log.level: "debug" -> "info"']
+    await asking
+
+
 async def test_the_same_once_more_changes_nothing() -> None:
     site = Site()
     site.script = {2: lambda: site.asks(f"# a remark\n{FILE}")}
