@@ -146,7 +146,7 @@ class Service:
         turns = Turns(first, read=self.read, serve=serve, set_level=self.set_level, progress=progress)
         turns.heed_signals()
         try:
-            with counted(self.starts, progress):
+            with counted(self.starts, progress, is_told_to_end=lambda: turns.are_ending):
                 await turns.run()
         except Exception as err:
             tell(err)

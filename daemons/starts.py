@@ -163,9 +163,11 @@ async def held_back(starts: Starts, progress: Progress, wait_s: float) -> bool:
 
 
 @contextlib.contextmanager
-def counted(starts: Starts, progress: Progress, *, later: Later | None = None) -> Iterator[None]:
+def counted(
+    starts: Starts, progress: Progress, *, is_told_to_end: Callable[[], bool], later: Later | None = None
+) -> Iterator[None]:
     """What happens inside is a start, and what comes of it. It is no failure any more once the service has been ready for a
-    minute, or if it ends without an error, or with one that only a person can mend. Needs the running loop.
+    minute, or if it ends without an error, as it was told to, or with one that only a person can mend. Needs the running loop.
     """
     call_later = later or asyncio.get_running_loop().call_later
     starts.begins()
@@ -176,7 +178,10 @@ def counted(starts: Starts, progress: Progress, *, later: Later | None = None) -
         starts.forget()
         raise
     except Exception as err:
-        starts.fails(str(err) or type(err).__name__)
+        if is_told_to_end():  # whoever told it may start it again at once
+            starts.forget()
+        else:
+            starts.fails(str(err) or type(err).__name__)
         raise
     else:
         starts.forget()

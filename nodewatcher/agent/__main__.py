@@ -62,8 +62,8 @@ async def _serve(config: AgentConfig, path: Path) -> None:
         if not await held_back(starts, progress, wait_s):
             return
         config = load_agent_config(path)
-    with counted(starts, progress):
-        stop = stop_on_signals()
+    stop = stop_on_signals()
+    with counted(starts, progress, is_told_to_end=stop.is_set):
         await Agent(config, path, progress=progress).run(stop)
         log.info("agent.stopped")
 

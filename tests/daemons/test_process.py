@@ -248,6 +248,20 @@ def test_starts_that_fail_in_a_row_are_held_back_and_a_stop_meanwhile_ends_that(
     assert told_by(failing("300")) == ["service.started", "service.failed"], "at once"
 
 
+def test_one_that_fails_as_it_stops_was_told_to_and_the_next_start_is_not_held_back(
+    failing: Callable[[str], "subprocess.Popen[str]"], tmp_path: Path
+) -> None:
+    told_by(failing("0.01"))
+    program = tmp_path / "failing.py"
+    program.write_text(program.read_text().replace("    raise", "    await over.wait()\n    raise"))
+    ending = failing("0.01")
+    hear(ending, lambda line: line["event"] == "service.started")
+    assert json.loads((tmp_path / "run" / "jobwatcher.starts").read_text())["failures"] == 2
+    ending.send_signal(signal.SIGTERM)
+    assert told_by(ending) == ["service.failed"]
+    assert not (tmp_path / "run" / "jobwatcher.starts").exists()
+
+
 def test_one_that_was_held_back_begins_with_the_configuration_that_is_there_then(
     failing: Callable[[str], "subprocess.Popen[str]"], tmp_path: Path
 ) -> None:

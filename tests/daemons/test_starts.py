@@ -30,6 +30,10 @@ from daemons.starts import (
 )
 
 
+def never() -> bool:
+    return False
+
+
 @dataclass
 class Machine:
     """Each process that it starts finds what the ones before have left in the runtime directory."""
@@ -241,17 +245,24 @@ async def test_who_is_told_to_read_again_meanwhile_begins_at_once_and_still_coun
 
 
 async def test_a_start_that_ends_with_an_error_is_counted_and_one_that_ends_well_forgets(machine: Machine) -> None:
-    with pytest.raises(AwsRefused), counted(machine.process(), machine.progress()):
+    with pytest.raises(AwsRefused), counted(machine.process(), machine.progress(), is_told_to_end=never):
         raise AwsRefused("scanning hpc: AWS refused", error_code="AccessDenied")
     assert machine.process().failures() == Failures(count=1, at=machine.now, because="scanning hpc: AWS refused")
-    with counted(machine.process(), machine.progress()):
+    with counted(machine.process(), machine.progress(), is_told_to_end=never):
         pass
     assert machine.process().failures() == NONE
 
 
+async def test_one_that_was_told_to_end_has_not_failed_whatever_goes_wrong_then(machine: Machine) -> None:
+    machine.fail()
+    with pytest.raises(AwsRefused), counted(machine.process(), machine.progress(), is_told_to_end=lambda: True):
+        raise AwsRefused("no", error_code="AccessDenied")
+    assert machine.process().wait_s() == 0.0
+
+
 async def test_what_only_a_person_can_mend_is_not_counted(machine: Machine) -> None:
     machine.fail()
-    with pytest.raises(ConfigError), counted(machine.process(), machine.progress()):
+    with pytest.raises(ConfigError), counted(machine.process(), machine.progress(), is_told_to_end=never):
         raise ConfigError("no fleet")
     assert machine.process().failures() == NONE
 
@@ -262,7 +273,7 @@ async def test_ready_for_a_minute_it_has_come_up_and_not_before(machine: Machine
     def dies(*, after: Callable[[], None]) -> int:
         """A process that gets ready and dies after that; how many failures there are then."""
         progress = machine.progress()
-        start = counted(machine.process(), progress, later=lambda *asked: later.append(asked))
+        start = counted(machine.process(), progress, is_told_to_end=never, later=lambda *asked: later.append(asked))
         with contextlib.suppress(AwsRefused), start:
             progress.ends("1 cycle, it went well")
             progress.ends("2 cycles, the last one went well")
