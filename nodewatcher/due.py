@@ -12,16 +12,21 @@ from nodewatcher.plan import NodePlan
 SHARE_OF_IDLE = 0.1  # of `idle_for_s`: how late a node may be seen to have become idle, or to have been busy in between
 
 
+def longest_rest_s(options: NodewatcherConfig) -> float:
+    """Less where nodes are given back soon after they have become idle."""
+    return min(options.rest_s, options.idle_for_s * SHARE_OF_IDLE)
+
+
 def next_look_at(seen: Observation, plan: NodePlan, options: NodewatcherConfig) -> float:
     """Until when each node stays as it is, whatever the time, if nobody says anything new of it. `seen.now`: look again at once.
 
-    Never more than `rest_s` away, and less where nodes are given back soon after they have become idle.
+    Never more than `longest_rest_s` away.
     """
     if seen.unobserved_s or any(map(_is_in_motion, seen.snapshots, plan.verdicts)):
         return seen.now
     booting = {one.instance_id: one.at for one in plan.memory.booting}
     timeouts = {fleet.name: fleet.spec.boot_timeout_s for fleet in seen.fleets}
-    due = [seen.now + min(options.rest_s, options.idle_for_s * SHARE_OF_IDLE)]
+    due = [seen.now + longest_rest_s(options)]
     for verdict in plan.verdicts:
         row = verdict.row
         if row.instance_id in booting:
@@ -41,8 +46,11 @@ def signs_of(rows: Iterable[Instance], readings: Mapping[InstanceId, Reading]) -
 
 
 def _is_in_motion(snapshot: NodeSnapshot, verdict: Verdict) -> bool:
-    """Is anything being done about it, or could what is done about it depend on how long it has been down?"""
-    return verdict.action is not Action.KEEP or snapshot.is_down or snapshot.row.state in (State.DRAINING, State.TERMINATING)
+    """Is anything being done about it, or would anything be as soon as its scheduler's word is another? A node that AWS has
+    announced to take may be kept until it is up, or until somebody's drain is over; it is to take no job then.
+    """
+    is_going = snapshot.notice is not None or snapshot.row.state in (State.DRAINING, State.TERMINATING)
+    return verdict.action is not Action.KEEP or snapshot.is_down or is_going
 
 
 def _ends_of_waits(verdict: Verdict, now: float, options: NodewatcherConfig) -> Iterator[float]:

@@ -12,7 +12,7 @@ from daemons.config.values import NodewatcherConfig
 from daemons.model import InstanceId
 from daemons.rest import Rest
 from nodewatcher.apply import World, apply_verdicts, store_clocks
-from nodewatcher.due import next_look_at, signs_of
+from nodewatcher.due import longest_rest_s, next_look_at, signs_of
 from nodewatcher.judge import Verdict
 from nodewatcher.measures import note_nodes
 from nodewatcher.memory import Memory
@@ -94,7 +94,7 @@ class Shrinking:
             now,
             memory.looked_at,
             awake_s=awake - self._awake_at if self._awake_at is not None else None,
-            longest_s=max(_LATE_LOOKS * interval_s, _LATE_S) + self._options.rest_s,
+            longest_s=max(_LATE_LOOKS * interval_s, _LATE_S) + longest_rest_s(self._options),
             interval_s=interval_s,
         )
         world = self._world

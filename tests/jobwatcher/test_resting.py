@@ -94,6 +94,16 @@ async def test_a_failed_look_is_not_rested_upon(settled: Cluster) -> None:
     assert settled.rows.calls["live"] == before + 1
 
 
+async def test_a_look_that_somebody_wanted_and_that_failed_is_made_up_for(settled: Cluster) -> None:
+    settled.groups.unplugged = True
+    with pytest.raises(AwsUnavailable):
+        await settled.glance(is_woken=True)
+    settled.groups.unplugged = False
+    before = looks(settled)
+    await settled.glance()
+    assert looks(settled) == before + 1
+
+
 async def test_a_clock_that_was_set_back_ends_the_rest(settled: Cluster) -> None:
     await settled.glance(after_s=-3600)
     assert looks(settled) == 2

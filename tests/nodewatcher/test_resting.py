@@ -1,16 +1,17 @@
 """nodewatcher leaves out whole looks while nothing is due; a notice, a changed row or the end of a wait is not looked at late."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
 
 from daemons.config.values import NodewatcherConfig
 from daemons.errors import AwsUnavailable
-from daemons.model import NodeState, Notice, State
+from daemons.model import Instance, InstanceId, NodeState, Notice, State
 from tests.fakes import BATCH, FakeGroups, hostname, instance_id
 from tests.nodewatcher.cluster import Cluster
 
-REST_S, IDLE_FOR_S = 50.0, 600.0
+REST_S, IDLE_FOR_S = 50.0, 630.0  # no rest ends with the idle time
 OPTIONS = NodewatcherConfig(idle_for_s=IDLE_FOR_S, max_ending_share=1.0)
 
 
@@ -109,15 +110,12 @@ async def test_there_is_no_rest_while_a_node_is_down_or_on_its_way_out(quiet: Cl
 
 
 async def test_the_end_of_a_boot_time_is_not_slept_through(quiet: Cluster) -> None:
-    quiet.change_row(1, state=State.PENDING, pending_at=quiet.now - BATCH.boot_timeout_s + 25, hostname=None)
-    await quiet.glance(after_s=REST_S)
-    assert quiet.ended == [instance_id(1)]
     quiet.change_row(2, state=State.PENDING, pending_at=quiet.now - BATCH.boot_timeout_s + 25, hostname=None)
     await quiet.glance()
     await quiet.glance()
-    assert quiet.ended == [instance_id(1)]
+    assert (looks(quiet), quiet.ended) == (2, [])
     await quiet.glance()
-    assert quiet.ended == [instance_id(1), instance_id(2)]
+    assert quiet.ended == [instance_id(2)]
 
 
 async def test_nodes_that_are_given_back_soon_are_looked_at_often() -> None:
@@ -134,6 +132,62 @@ async def test_a_failed_look_is_not_rested_upon(quiet: Cluster) -> None:
     quiet.groups.unplugged = False
     await quiet.glance()
     assert quiet.record().seen.now == quiet.now
+
+
+async def test_a_look_that_was_called_for_and_failed_is_made_up_for_even_if_nothing_calls_for_it_any_more(quiet: Cluster) -> None:
+    quiet.change_row(1, notice=Notice.REBALANCE)
+    quiet.groups.unplugged = True
+    with pytest.raises(AwsUnavailable):
+        await quiet.glance()
+    quiet.change_row(1, notice=None)
+    quiet.groups.unplugged = False
+    await quiet.glance()
+    assert quiet.record().seen.now == quiet.now
+
+
+async def test_a_look_that_could_not_write_all_it_wanted_is_not_rested_upon(quiet: Cluster) -> None:
+    quiet.scheduler.finish(hostname(1))
+    put = quiet.rows.put
+
+    async def somebody_else_writes(rows: Sequence[Instance]) -> Mapping[InstanceId, Instance | None]:
+        quiet.rows.put = put  # type: ignore[method-assign]
+        quiet.change_row(1, version=quiet.row(1).version + 1)
+        return await put(rows)
+
+    quiet.rows.put = somebody_else_writes  # type: ignore[method-assign]
+    await quiet.glance(after_s=REST_S)
+    assert quiet.row(1).idle_since is None
+    await quiet.glance()
+    assert quiet.row(1).idle_since == quiet.now
+
+
+async def test_a_dry_run_rests_too() -> None:
+    cluster = Cluster(FakeGroups.of(1), options=replace(OPTIONS, dry_run=True))
+    for _ in range(5):
+        await cluster.glance()
+    assert looks(cluster) == 1
+
+
+@pytest.mark.parametrize(("idle_for_s", "lost_s"), [(630.0, 0.0), (100.0, 90.0)], ids=["it may rest so long", "it may not"])
+async def test_a_look_may_be_late_by_a_rest_and_no_more_before_time_counts_as_unobserved(
+    idle_for_s: float, lost_s: float
+) -> None:
+    cluster = Cluster(FakeGroups.of(1), options=replace(OPTIONS, idle_for_s=idle_for_s))
+    await cluster.glance()
+    await cluster.glance(after_s=100)
+    assert cluster.record().seen.unobserved_s == lost_s
+    assert cluster.ended == []
+
+
+async def test_a_node_that_is_about_to_go_takes_no_job_once_its_administrator_lets_go_of_it(quiet: Cluster) -> None:
+    quiet.scheduler.finish(hostname(1))
+    quiet.scheduler.administrator_drains(hostname(1), "a fan")
+    quiet.change_row(1, notice=Notice.SPOT_INTERRUPTION)
+    await quiet.glance()
+    assert quiet.state(1) is State.REGISTERED
+    quiet.scheduler.up(hostname(1))
+    await quiet.glance()
+    assert quiet.ended == [instance_id(1)]
 
 
 async def test_a_clock_that_was_set_back_ends_the_rest(quiet: Cluster) -> None:
