@@ -39,7 +39,7 @@ def log_level(
 ) -> None:
     """Print the configured log level, or change it: in the configuration file, and in the services that run.
 
-    Only the value of `level` in section [log] changes in the file. The services that systemd runs on this machine are told to
+    Only the value of `level` in section `log` changes in the file. The services that systemd runs on this machine are told to
     reload, and go on with what they are doing; one that was started with --log-level keeps that. Metrics are written at every
     level. Exit code 1 if a service that runs could not be told.
     """

@@ -37,7 +37,7 @@ def render(
         typer.Option("--directory", metavar="DIR", help="Write headnode.acl and headnode.conf there; else print the ACL."),
     ] = None,
     waker: Annotated[list[str] | None, typer.Option("--waker", metavar="USER", help="May wake jobwatcher. Repeatable.")] = None,
-    cert_file: Annotated[str, typer.Option(help="The broker's certificate, where [mqtt] has tls.")] = "",
+    cert_file: Annotated[str, typer.Option(help="The broker's certificate, where section `mqtt` has tls.")] = "",
     key_file: Annotated[str, typer.Option(help="The key of the broker's certificate.")] = "",
     client_ca: Annotated[
         str, typer.Option(metavar="FILE", help="Let in whom certificates signed by this authority name, instead of passwords.")
@@ -45,7 +45,7 @@ def render(
 ) -> None:
     """Render the ACL that lets each node speak under its own instance id only.
 
-    The services' user is `username` of [mqtt]. Include headnode.conf from mosquitto.conf, and make the users with
+    The services' user is `username` of section `mqtt`. Include headnode.conf from mosquitto.conf, and make the users with
     `headnode mqtt user`.
     """
     chosen = read_config(config)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.text import Text
 
 from daemons.cli import main
 from daemons.errors import SchedulerRefused
@@ -44,6 +45,13 @@ def test_a_command_and_each_of_its_options_say_what_they_are_for(path: str) -> N
     assert (ALL[path].help or "").strip().endswith((".", "?")), path
     silent = [name for name, meaning in options(ALL[path]) if not meaning.strip().endswith((".", "?"))]
     assert silent == [], f"{path}: these options say nothing, or no sentence"
+
+
+@pytest.mark.parametrize("path", ALL)
+def test_a_terminal_shows_all_that_a_command_says_of_itself(path: str) -> None:
+    """What stands in brackets would be taken for markup, and left out."""
+    for words in (ALL[path].help or "", *(meaning for _, meaning in options(ALL[path]))):
+        assert Text.from_markup(words).plain == words
 
 
 @pytest.mark.parametrize("path", sorted(set(LEAVES) - SPEAKERS))

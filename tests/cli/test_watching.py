@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -90,6 +91,30 @@ async def test_a_reader_that_has_gone_ends_it_and_is_no_error(head: Head, words:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(0.1)
         ends_well(process)
+
+
+@pytest.mark.parametrize("words", ["nodes", "nodes --json", "status", "status --json", "explain", "jobs", "logs"])
+async def test_what_tells_once_says_nothing_either_of_a_reader_that_has_gone(head: Head, words: str) -> None:
+    assert complaints(head, *words.split()) == ""
+
+
+def complaints(head: Head, *words: str) -> str:
+    """What it says on standard error, where nobody has been reading its output from the beginning."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    argv = [
+        sys.executable,
+        "-c",
+        "from daemons.cli import main; main()",
+        *words,
+        "--config",
+        str(head.directory / "headnode.toml"),
+    ]
+    try:
+        done = subprocess.run(argv, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=DEADLINE_S, check=False)
+    finally:
+        os.close(writer)
+    return done.stderr
 
 
 async def test_nodes_are_watched_on_a_terminal_until_a_signal_ends_it(head: Head) -> None:
