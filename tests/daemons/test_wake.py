@@ -31,7 +31,9 @@ async def test_a_ring_during_a_look_is_kept_for_the_next() -> None:
     wakeups, stop = Wakeups(quiet_s=0), asyncio.Event()
     wakeups.ring("early")
     assert await asyncio.wait_for(wakeups.wait(LONG_S, stop), 10) == ("early",)
+    assert wakeups.was_rung
     assert await wakeups.wait(0.01, stop) == ()
+    assert not wakeups.was_rung
 
 
 async def test_a_storm_of_rings_is_few_looks(tmp_path: Path) -> None:
