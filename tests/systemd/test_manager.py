@@ -368,6 +368,7 @@ def make_work(site: Site, name: str) -> None:
 def test_one_that_is_told_to_stop_while_aws_does_not_answer_ends_by_itself_and_soon(name: str, site: Site) -> None:
     """The call alone would take five attempts of 30 s; the manager waits for 60 s here and kills then."""
     faults = site.aws.faults
+    site.manager.ctl("stop", f"{name}.service")  # one that runs already keeps its watchdog
     site.amend(name, "[Service]\nTimeoutStopSec=60\nWatchdogSec=120\n")
     try:
         site.start()
@@ -463,6 +464,7 @@ def test_one_that_is_told_to_stop_while_it_changes_something_awaits_that(site: S
     """The answer takes longer than one to a question might: it comes before the end, and is heeded."""
     name, group, faults = "jobwatcher", site.stack.groups[0], site.aws.faults
     database = site.directory / "local" / "local.db"
+    site.manager.ctl("stop", f"{name}.service")  # one that runs already keeps its watchdog
     site.amend(name, "[Service]\nWatchdogSec=120\n")
     site.start()
     try:
