@@ -157,8 +157,8 @@ def whole(site: Site) -> str:
         site.stack,
         local_scheduler(Path("/srv/local/local.db")),
         fleets=[batch(site.stack, instance_type="c5.large", cpus=2)],
-        jobwatcher={"interval_s": 0.5},
-        nodewatcher={"interval_s": 0.5},
+        jobwatcher={"interval_s": 0.5, "rest_s": 0.0},
+        nodewatcher={"interval_s": 0.5, "rest_s": 0.0},
         sqswatcher={"wait_s": 1, "visibility_s": 10},  # what one that is killed had in hand comes back after so long
     )
 
