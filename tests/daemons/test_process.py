@@ -201,7 +201,7 @@ def test_why_a_service_ended_is_told_once_wherever_its_lines_go(error: str, code
 def failing(tmp_path: Path) -> Callable[[str], "subprocess.Popen[str]"]:
     """A process of a service whose start fails, as systemd starts it: with a runtime directory, and so long to wait at first."""
     (tmp_path / "run").mkdir()
-    (tmp_path / "headnode.toml").write_text(CONFIG.replace("FILE", "/nonexistent"))
+    (tmp_path / "headnode.toml").write_text(CONFIG.replace("FILE", "/nonexistent") + f'[log.file]\ndirectory = "{tmp_path}"\n')
     program = tmp_path / "failing.py"
     program.write_text(FAILING.format(error="SchedulerRefused", words="no: go away"))
     argv = [sys.executable, str(program), "--config", str(tmp_path / "headnode.toml")]
@@ -244,6 +244,7 @@ def test_starts_that_fail_in_a_row_are_held_back_and_a_stop_meanwhile_ends_that(
     waiting.send_signal(signal.SIGTERM)
     assert rest_of(waiting) == ["service.stopped"]
     assert waiting.returncode == 0
+    assert "service.held_back" in (tmp_path / "jobwatcher.log").read_text(), "who reads the file reads that too"
     assert not counted.exists()
     assert told_by(failing("300")) == ["service.started", "service.failed"], "at once"
 
@@ -296,6 +297,7 @@ def hear(process: subprocess.Popen[str], wanted: Callable[[dict[str, Any]], bool
         if wanted(line):
             return line
         passed.append(line)
+        assert line["event"] != "service.stopped", "it goes on, whatever it reads again"
         assert len(passed) < 100, passed
     raise AssertionError(f"it ended before: {passed}")
 

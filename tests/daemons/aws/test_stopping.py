@@ -109,6 +109,23 @@ async def test_a_read_between_two_attempts_is_given_up_too(
     assert isinstance(await stopped_during(rows.live, stopping, aws, "dynamodb", "Scan"), CutShort)
 
 
+async def test_who_is_told_to_stop_again_and_again_gives_no_more_time_for_that() -> None:
+    stopping = Stopping(grace_s=0.05)
+
+    async def read() -> None:
+        async with stopping.reading():
+            await asyncio.sleep(FOR_EVER_S)
+
+    reading = asyncio.create_task(read())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(PATIENCE_S):
+        while not reading.done():
+            stopping.begin()
+            await asyncio.sleep(0.001)
+    with pytest.raises(CutShort):
+        await reading
+
+
 async def test_what_works_is_finished_after_the_stop(aws: SandboxAws, stack: Stack, clients: Clients) -> None:
     stopping = Stopping(grace_s=PATIENCE_S)
     with heeding(stopping):
