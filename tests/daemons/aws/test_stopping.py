@@ -126,6 +126,25 @@ async def test_who_is_told_to_stop_again_and_again_gives_no_more_time_for_that()
         await reading
 
 
+async def test_after_one_that_had_no_answer_the_others_get_half_a_second_each() -> None:
+    stopping, loop = Stopping(grace_s=0.6), asyncio.get_running_loop()
+    stopping.begin()
+    with pytest.raises(CutShort):
+        async with stopping.reading():
+            await asyncio.sleep(FOR_EVER_S)
+    async with stopping.reading():
+        [limit] = stopping._limits
+        by = limit.when()
+        assert by is not None
+        assert by <= loop.time() + 0.5
+
+
+async def test_a_time_out_of_the_reads_own_is_no_stop() -> None:
+    with pytest.raises(TimeoutError, match="the socket"):
+        async with Stopping().reading():
+            raise TimeoutError("the socket")
+
+
 async def test_what_works_is_finished_after_the_stop(aws: SandboxAws, stack: Stack, clients: Clients) -> None:
     stopping = Stopping(grace_s=PATIENCE_S)
     with heeding(stopping):
