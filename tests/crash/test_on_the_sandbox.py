@@ -19,14 +19,16 @@ from typing import Any
 
 import pytest
 
+from daemons.aws.batches import batches
 from daemons.aws.dns import Route53Zone
 from daemons.aws.groups import AutoScalingGroups
 from daemons.aws.instances import Ec2Places
 from daemons.aws.queue import SqsQueue
-from daemons.aws.session import open_clients
+from daemons.aws.session import Clients, open_clients
 from daemons.aws.table import DynamoRows
 from daemons.errors import AwsUnavailable, SchedulerUnavailable
 from daemons.model import FleetName, FleetSpec, Shape, State
+from daemons.ports import MESSAGES_A_RECEIVE, Received
 from sandbox.aws.server import SandboxAws
 from sandbox.aws.stack import GroupSpec, HookSpec, Stack, StackSpec, client, create_stack
 from sandbox.aws.world import Timing
@@ -58,6 +60,7 @@ class Ground:
     scheduler: Callable[[], Scheduler]
     local_file: Path | None = None  # the local scheduler's, if it is that one
     clients: dict[str, Any] = field(default_factory=dict)
+    in_hand: set[str] = field(default_factory=set)  # receipts of messages that a service has or had
 
     def boto(self, service: str) -> Any:
         if service not in self.clients:
@@ -69,7 +72,7 @@ class Ground:
         """A new process, as good as: new clients, and nothing remembered."""
         async with open_clients(region=self.stack.region, endpoints={"default": self.aws.endpoint_url}) as clients:
             zone = await Route53Zone.open(clients, zone_id=self.stack.zone_id, ttl_s=60, changes_per_s=1000, clock=time.monotonic)
-            queue, rows = SqsQueue(clients, queue=self.stack.queue_url), DynamoRows(clients, table=self.stack.table)
+            queue, rows = self._queue(clients), DynamoRows(clients, table=self.stack.table)
             groups, places = AutoScalingGroups(clients, specs=[FLEET]), Ec2Places(clients)
             scheduler: Any = Wired(self.scheduler(), wire, "register", "deregister", "drain", "nodes", "jobs_on", "advertise")
             wired(queue, wire, "receive", "delete", "postpone")
@@ -87,6 +90,26 @@ class Ground:
                 resync=reconcile.Options(age_grace_s=1e9, max_removal_share=1),
             )
             yield Membership(world, places=places, settings=settings, clock=time.time)
+
+    def _queue(self, clients: Clients) -> SqsQueue:
+        queue = SqsQueue(clients, queue=self.stack.queue_url)
+        receive = queue.receive
+
+        async def noted(*, wait_s: int) -> tuple[Received, ...]:
+            received = await receive(wait_s=wait_s)
+            self.in_hand |= {message.receipt for message in received}
+            return received
+
+        queue.receive = noted  # type: ignore[method-assign]
+        return queue
+
+    def visibility_ends(self) -> None:
+        """What was in the hands of one that died, or was put off, comes back: at once, and not only when its time is over."""
+        receipts = sorted(self.in_hand)
+        self.in_hand.clear()
+        for some in batches(receipts, MESSAGES_A_RECEIVE):
+            entries = [{"Id": str(number), "ReceiptHandle": one, "VisibilityTimeout": 0} for number, one in enumerate(some)]
+            self.boto("sqs").change_message_visibility_batch(QueueUrl=self.stack.queue_url, Entries=entries)  # deleted ones fail
 
 
 @pytest.fixture(scope="module")
@@ -109,10 +132,11 @@ def ground(request: pytest.FixtureRequest, aws: tuple[SandboxAws, Stack], monkey
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "sandbox")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "sandbox")
     if request.param == "slurm":
-        bench = request.getfixturevalue("slurm_cluster")
+        cluster = request.getfixturevalue("slurm_cluster")
         from tests.schedulers.slurm.bench import Bench  # noqa: PLC0415  only where there is a Slurm
 
-        return Ground(*aws, lambda: Bench(cluster=bench, fleets=(FLEET,)).slurm)
+        Bench(cluster=cluster, fleets=(FLEET,)).clear()
+        return Ground(*aws, lambda: Bench(cluster=cluster, fleets=(FLEET,)).slurm)
     file: Path = request.getfixturevalue("local_file")
     return Ground(*aws, lambda: Local.open(LocalSettings(file=file), cluster="crash", fleets=[FLEET]), file)
 
@@ -172,6 +196,7 @@ class Immortal:
                 self._service = None
             except (AwsUnavailable, SchedulerUnavailable):
                 pass  # the loop's next cycle
+            await asyncio.to_thread(self._ground.visibility_ends)
 
     def _state(self, one: str) -> str:
         answer = self._ground.boto("dynamodb").get_item(TableName=self._ground.stack.table, Key={"instanceId": {"S": one}})
@@ -195,11 +220,11 @@ def ready(ground: Ground, one: str) -> str:
     return json.dumps({"Type": "Notification", "Message": json.dumps(event)})
 
 
-async def until(holds: Callable[[], bool], what: str) -> None:
+async def until(holds: Callable[[], bool], what: str, *, every_s: float = 0.02) -> None:
     deadline = time.monotonic() + ROUND_S
     while not await asyncio.to_thread(holds):
         assert time.monotonic() < deadline, f"never: {what}"
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(every_s)
 
 
 async def _undisturbed(ground: Ground) -> int:
@@ -323,10 +348,10 @@ async def watched_round(ground: Ground, service: Killable) -> None:
         table = {item["instanceId"]["S"]: item["state"]["S"] for item in items}
         return [table.get(one) for one in ids] == [state] * 2
 
-    await until(lambda: all_in(State.REGISTERED), "registered")
+    await until(lambda: all_in(State.REGISTERED), "registered", every_s=0.2)
     for one in ids:
         scaling.terminate_instance_in_auto_scaling_group(InstanceId=one, ShouldDecrementDesiredCapacity=True)
-    await until(lambda: all_in(State.GONE) and not ground.aws.scaling.waits(), "gone, and nobody waits for a hook")
+    await until(lambda: all_in(State.GONE) and not ground.aws.scaling.waits(), "gone, and nobody waits for a hook", every_s=0.2)
     assert await ground.scheduler().nodes() == ()
 
 
