@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from sandbox.world import World
 from tests.needs import skip_or_fail
 
 DEMO_S = 360
+EXIT_INTERRUPTED = 130
 BEFORE = "HEADNODE_E2E"  # marks every process of one test, so that those left behind are found
 
 pytestmark = pytest.mark.e2e
@@ -30,11 +33,17 @@ def needs_slurm() -> None:
 
 
 class Demos:
-    """Demos of one test: started side by side, and looked for afterwards."""
+    """Demos that are started side by side, and looked for afterwards by their mark."""
 
     def __init__(self, mark: str) -> None:
         self._mark = mark
         self.running: list[subprocess.Popen[str]] = []
+
+    def end(self) -> None:
+        for process in self.running:
+            if process.poll() is None:
+                process.terminate()
+                process.wait(60)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
@@ -48,7 +57,7 @@ class Demos:
         return process
 
     def left_behind(self) -> list[str]:
-        """Command lines of living processes that this test's demos have started."""
+        """Command lines of living processes that these demos have started."""
         wanted = f"{BEFORE}={self._mark}".encode()
         found = []
         for entry in Path("/proc").iterdir():
@@ -70,10 +79,7 @@ class Demos:
 def demos(request: pytest.FixtureRequest) -> Iterator[Demos]:
     started = Demos(f"{os.getpid()}-{request.node.name}")
     yield started
-    for process in started.running:
-        if process.poll() is None:
-            process.terminate()
-            process.wait(60)
+    started.end()
 
 
 def verdict(process: subprocess.Popen[str]) -> dict[str, Any]:
@@ -114,6 +120,29 @@ def wait_until_running(process: subprocess.Popen[str]) -> None:
     raise AssertionError("no node was ever registered")
 
 
+@dataclass(frozen=True, slots=True)
+class Playing:
+    """Demos under way, and what the first of them reports in the end."""
+
+    demos: Demos
+    report: Future[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def in_chaos() -> Iterator[Mapping[str, Playing]]:
+    """A demo of each scheduler while AWS cannot be relied on, side by side: no time is promised here."""
+    marked = {scheduler: Demos(f"{os.getpid()}-chaos-{scheduler}") for scheduler in ("local", "slurm")}
+    with ThreadPoolExecutor() as threads:
+        try:
+            yield {
+                scheduler: Playing(demos, threads.submit(verdict, demos.start("--scheduler", scheduler, "--chaos", "--json")))
+                for scheduler, demos in marked.items()
+            }
+        finally:
+            for demos in marked.values():
+                demos.end()
+
+
 @pytest.mark.slurm
 def test_two_demos_side_by_side_on_a_real_slurm_and_a_third_after_them_keep_every_promise(demos: Demos) -> None:
     needs_slurm()
@@ -139,25 +168,42 @@ def test_the_local_scheduler_keeps_every_promise_without_root(demos: Demos) -> N
 
 
 @pytest.mark.parametrize("scheduler", ["local", pytest.param("slurm", marks=pytest.mark.slurm)])
-def test_every_job_still_runs_once_and_nothing_is_left_when_aws_cannot_be_relied_on(demos: Demos, scheduler: str) -> None:
+def test_every_job_still_runs_once_and_nothing_is_left_when_aws_cannot_be_relied_on(
+    in_chaos: Mapping[str, Playing], scheduler: str
+) -> None:
     if scheduler == "slurm":
         needs_slurm()
-    assert_kept(verdict(demos.start("--scheduler", scheduler, "--chaos", "--json")), scheduler, in_time=False)
-    assert demos.left_behind() == []
+    playing = in_chaos[scheduler]
+    assert_kept(playing.report.result(), scheduler, in_time=False)
+    assert playing.demos.left_behind() == []
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)])
-@pytest.mark.parametrize("scheduler", ["local", pytest.param("slurm", marks=pytest.mark.slurm)])
-def test_nothing_is_left_behind_however_it_ends(demos: Demos, scheduler: str, number: signal.Signals, code: int) -> None:
-    if scheduler == "slurm":
-        needs_slurm()
+def ends_by(number: signal.Signals, code: int, scheduler: str, demos: Demos) -> None:
     process = demos.start("--scheduler", scheduler, "--json")
-    directory = directory_of(process)
-    wait_until_running(process)
-    process.send_signal(number)
-    process.communicate(timeout=90)
-    assert process.returncode == code
-    demos.assert_gone(directory)
+    try:
+        directory = directory_of(process)
+        wait_until_running(process)
+        process.send_signal(number)
+        process.communicate(timeout=90)
+        assert process.returncode == code
+        demos.assert_gone(directory)
+    finally:
+        demos.end()
+
+
+@pytest.mark.parametrize("scheduler", ["local", pytest.param("slurm", marks=pytest.mark.slurm)])
+def test_nothing_is_left_behind_however_it_ends(request: pytest.FixtureRequest, scheduler: str) -> None:
+    """Three side by side, each in its own way."""
+    if scheduler == "slurm":
+        needs_slurm()
+    ways = {signal.SIGINT: EXIT_INTERRUPTED, signal.SIGTERM: EXIT_INTERRUPTED, signal.SIGKILL: -signal.SIGKILL}
+    with ThreadPoolExecutor() as threads:
+        ending = [
+            threads.submit(ends_by, number, code, scheduler, Demos(f"{os.getpid()}-{request.node.name}-{number.name}"))
+            for number, code in ways.items()
+        ]
+    for each in ending:
+        each.result()
 
 
 def test_a_service_that_dies_ends_the_demo_with_its_last_words(demos: Demos) -> None:
