@@ -1,5 +1,4 @@
-"""A stateful stand-in for Torque's commands, for where there is no Torque: argv in, recorded shapes out."""
+"""A stateful stand-in for Torque's commands, for where there is no Torque: argv in, recorded shapes out.
 
-from sandbox.torque.cluster import FakeTorque
-
-__all__ = ["FakeTorque"]
+Imports nothing: each command is a process of its own, and would load it.
+"""

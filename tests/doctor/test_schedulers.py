@@ -7,7 +7,7 @@ import pytest
 from daemons.doctor.findings import Finding, Severity
 from daemons.doctor.judges.schedulers import check_sge, check_slurm, check_torque
 from daemons.doctor.looks.scheduler import fetch_sge, fetch_slurm, fetch_torque
-from sandbox.torque import FakeTorque
+from sandbox.torque.cluster import FakeTorque
 from schedulers.commands import LocalCommands
 from schedulers.slurm import SlurmSettings
 from schedulers.torque import Torque, TorqueSettings

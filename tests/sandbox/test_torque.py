@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from sandbox.torque import FakeTorque
+from sandbox.torque.cluster import FakeTorque
 
 RECORDINGS = Path(__file__).parents[1] / "schedulers/torque/recordings"
 YOUNG_S = 9.0

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from daemons.model import Hostname, NodeSpec
-from sandbox.torque import FakeTorque
+from sandbox.torque.cluster import FakeTorque
 from schedulers.contract import JobAsk, JobState
 from schedulers.torque import Torque, TorqueSettings
 from tests.schedulers.contract.named import FLEET, NamedBench

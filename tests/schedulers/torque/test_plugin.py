@@ -9,7 +9,7 @@ import pytest
 
 from daemons.errors import SchedulerRefused, SchedulerUnavailable
 from daemons.model import BlockedBy, FleetName, FleetSpec, Hostname, InstanceId, Node, NodeSpec, NodeState, Shape
-from sandbox.torque import FakeTorque
+from sandbox.torque.cluster import FakeTorque
 from schedulers.base import DRAIN_MARK, Outcome
 from schedulers.commands import Answer, LocalCommands
 from schedulers.torque import Torque, TorqueSettings
