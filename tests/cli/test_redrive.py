@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from daemons.cli import app
 from daemons.cli.queue import what_stayed
-from daemons.cli.sqs import ClusterQueue, Moved
+from daemons.cli.sqs import DEPTHS, ClusterQueue, Moved
 from daemons.config import parse_config
 from schedulers.plugins import load_settings
 from tests.cli.terminal import Terminal
@@ -88,11 +89,14 @@ class FakeSqs:
     dead: list[dict[str, Any]]
     refuses: str = ""  # bodies with that are not taken
     shows_again: bool = False
+    does_them: bool = False  # what was sent does not come back
     seen: list[dict[str, Any]] = field(default_factory=list)
     sends: int = 0
+    attributes: list[Any] = field(default_factory=list)  # of what was sent
 
     def get_queue_attributes(self, **_: Any) -> dict[str, Any]:
-        return {"Attributes": {"RedrivePolicy": json.dumps({"deadLetterTargetArn": "arn:aws:sqs:eu-west-1:1:dead"})}}
+        depths = dict.fromkeys(DEPTHS.values(), "0") | {DEPTHS["waiting"]: str(len(self.dead))}
+        return {"Attributes": {"RedrivePolicy": json.dumps({"deadLetterTargetArn": "arn:aws:sqs:eu-west-1:1:dead"}), **depths}}
 
     def get_queue_url(self, QueueName: str) -> dict[str, str]:  # noqa: N803  SQS's name
         return {"QueueUrl": f"https://sqs/{QueueName}"}
@@ -105,6 +109,7 @@ class FakeSqs:
         return {"Messages": batch}
 
     def send_message_batch(self, Entries: list[dict[str, Any]], **_: Any) -> dict[str, Any]:  # noqa: N803
+        assert sum(len(entry["MessageBody"].encode()) for entry in Entries) <= 262_144, "SQS takes no more in a call"
         done, failed = [], []
         for entry in Entries:
             if self.refuses and self.refuses in entry["MessageBody"]:
@@ -113,8 +118,10 @@ class FakeSqs:
                 )
                 continue
             self.sends += 1
+            self.attributes.append(entry["MessageAttributes"])
             done.append({"Id": entry["Id"], "MessageId": f"sent-{self.sends}"})
-            self.dead.append(message(f"sent-{self.sends}", entry["MessageBody"]))
+            if not self.does_them:
+                self.dead.append(message(f"sent-{self.sends}", entry["MessageBody"]))
         return {"Successful": done, "Failed": failed}
 
     def delete_message_batch(self, Entries: list[dict[str, Any]], **_: Any) -> dict[str, Any]:  # noqa: N803
@@ -145,6 +152,32 @@ def test_one_that_sqs_does_not_take_keeps_none_of_the_others_from_going() -> Non
     last = moved(sqs)
     assert (last.moved, last.refused) == (45, {"not allowed": 5})
     assert {one["Body"].partition(" ")[0] for one in sqs.seen if one["MessageId"].startswith("m")} == {"bad"}, "they stay"
+
+
+def test_large_ones_go_in_as_many_calls_as_they_take() -> None:
+    assert moved(FakeSqs([message(f"m{number}", "\u00e4" * 50_000) for number in range(10)])).moved == 10
+
+
+def test_a_messages_own_attributes_go_with_it_as_they_can_be_sent() -> None:
+    kept = {"DataType": "String", "StringValue": "site"}
+    sqs = FakeSqs([message("m1", "{broken") | {"MessageAttributes": {"sender": {**kept, "StringListValues": []}}}])
+    moved(sqs)
+    assert sqs.attributes == [{"sender": kept}]
+
+
+@pytest.mark.parametrize(
+    ("refuses", "does_them", "code"),
+    [("", False, 1), ("bad", True, 1), ("", True, 0)],
+    ids=["came back", "refused", "all moved"],
+)
+def test_that_some_came_back_or_were_refused_is_exit_code_1(
+    refuses: str, does_them: bool, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sqs = FakeSqs([message(f"m{number}", "bad") for number in range(12)], refuses=refuses, does_them=does_them)
+    monkeypatch.setattr(ClusterQueue, "_client", lambda *_: sqs)
+    path = tmp_path / "headnode.toml"
+    path.write_text(TOML)
+    assert CliRunner().invoke(app, ["queue", "redrive", "--apply", "--config", str(path)]).exit_code == code
 
 
 def test_what_stays_is_counted_by_its_reason() -> None:
