@@ -162,6 +162,24 @@ def test_sighup_changes_the_level_alone_at_once_and_the_service_goes_on(tmp_path
         process.wait()
 
 
+def test_who_was_started_with_a_level_keeps_it_whatever_the_file_says(tmp_path: Path) -> None:
+    path, usable = tmp_path / "headnode.toml", CONFIG.replace("FILE", str(tmp_path / "local.db"))
+    path.write_text(usable)
+    process = start("sqswatcher", "--config", str(path), "--log-level", "debug")
+    deadline = threading.Timer(120.0, process.kill)
+    deadline.start()
+    try:
+        hear(process, lambda line: line["event"] == "cycle.failed")
+        path.write_text(usable + '[log]\nlevel = "error"\n')
+        process.send_signal(signal.SIGHUP)
+        hear(process, lambda line: line["event"] == "config.changed")
+        hear(process, lambda line: line["event"] == "cycle.failed")
+    finally:
+        deadline.cancel()
+        process.kill()
+        process.communicate()
+
+
 FAILING = """
 import sys
 from daemons.errors import {error}
