@@ -232,7 +232,13 @@ def measure(window_s: float) -> list[dict[str, Any]]:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--window", type=float, default=WINDOW_S, metavar="SECONDS", help="how long they are watched idle")
+    parser.add_argument(
+        "--window",
+        type=float,
+        default=WINDOW_S,
+        metavar="SECONDS",
+        help="how long they are watched idle: long enough for a whole look, a minute and more",
+    )
     arguments = parser.parse_args(argv)
     print(f"{NODES} idle nodes are made, then the services are watched for {arguments.window:g} s …", file=sys.stderr)
     rows = measure(arguments.window)

@@ -18,6 +18,8 @@ from jobwatcher.record import Record, Recorder, outcome_of
 from jobwatcher.settled import is_settled
 from schedulers.base import Scheduler
 
+_VERSION = version("headnode")
+
 
 class Growing:
     """Asks for the capacity that waiting work needs. In a dry run it decides and records, and asks nobody.
@@ -64,7 +66,7 @@ class Growing:
         self._news.tell(plan, before)
         note_look(seen, plan)
         record = Record(
-            version=version("headnode"),
+            version=_VERSION,
             seen=seen,
             memory=before,
             options=self._options,

@@ -22,6 +22,7 @@ from nodewatcher.record import Record, Recorder, Sentence, gist, sentences_of
 
 log = structlog.get_logger()
 
+_VERSION = version("headnode")
 _LATE_LOOKS, _LATE_S = 6, 60.0  # a look may be so late, whichever is more, before the time counts as unobserved
 
 
@@ -117,9 +118,7 @@ class Shrinking:
         return seen
 
     def _write(self, seen: Observation, memory: Memory, plan: NodePlan, said: tuple[Sentence, ...]) -> None:
-        record = Record(
-            version=version("headnode"), seen=seen, memory=memory, options=self._options, verdicts=said, alarms=plan.alarms
-        )
+        record = Record(version=_VERSION, seen=seen, memory=memory, options=self._options, verdicts=said, alarms=plan.alarms)
         self._recorder.keep(record)
 
     async def _remember(self, memory: Memory) -> None:
