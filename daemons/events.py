@@ -466,6 +466,13 @@ EVENTS: tuple[LogEvent, ...] = (
     _event("info", "agent.started", "", "The agent knows which instance it is on, and begins."),
     _event("info", "agent.stopped", "", "The agent has ended as it was told to."),
     _event(
+        "warning",
+        "agent.reload_refused",
+        "because",
+        "The agent was told to read its file again, and goes on with what it read at its start.",
+        "`systemctl restart headnode-agent`: the node's jobs do not notice.",
+    ),
+    _event(
         "info",
         "agent.announced",
         "tries next_look_s",

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import importlib.util
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -54,6 +55,10 @@ def _check_installation() -> None:
         )
 
 
+def _keep_the_file() -> None:
+    log.warning("agent.reload_refused", because="SIGHUP: the agent reads its file at its start alone")
+
+
 async def _serve(config: AgentConfig, path: Path) -> None:
     from nodewatcher.agent.service import Agent  # noqa: PLC0415  what an extra brings: see _check_installation
 
@@ -63,6 +68,7 @@ async def _serve(config: AgentConfig, path: Path) -> None:
             return
         config = load_agent_config(path)
     stop = stop_on_signals()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _keep_the_file)  # else it would end the agent
     with counted(starts, progress, is_told_to_end=stop.is_set):
         await Agent(config, path, progress=progress).run(stop)
         log.info("agent.stopped")

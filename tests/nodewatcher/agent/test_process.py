@@ -205,6 +205,16 @@ def test_an_agent_that_is_stopped_leaves_no_sign_of_trouble(site: Site) -> None:
     assert site.says("agent.stopped")
 
 
+def test_an_agent_that_is_told_to_reload_goes_on_and_says_what_helps(site: Site) -> None:
+    agent = site.start()
+    until(site.ear.readings, "a reading")
+    agent.send_signal(signal.SIGHUP)
+    assert "at its start alone" in site.says("agent.reload_refused")["because"]
+    before = len(site.ear.readings())
+    until(lambda: len(site.ear.readings()) > before, "readings go on")
+    assert GONE not in site.ear.states()
+
+
 def test_what_aws_announces_to_the_node_is_said_at_once(site: Site) -> None:
     site.start(interval_s=3600.0)
     until(site.ear.readings, "the first reading")
