@@ -74,6 +74,8 @@ class Turns:
                 self._refuse(problems or (str(err),), source=self._on.source, hint=err.hint)
                 self._on, self._before = self._before, None
             else:
+                if fresh is not None:  # not before: the cycle in flight may have ended well, and that says nothing of what is new
+                    self._progress.begins_anew()
                 self._on, self._before = fresh or self._on, self._on
 
     def would_end(self, err: Exception) -> bool:
@@ -120,7 +122,6 @@ class Turns:
             self._change_level(fresh)
             return False
         self._tell_changes(fresh)
-        self._progress.begins_anew()
         return True
 
     def _change_level(self, fresh: Reading) -> None:

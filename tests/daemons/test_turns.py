@@ -59,6 +59,7 @@ class Site:
     cycles: list[Config] = field(default_factory=list)
     script: dict[int, Callable[[], None]] = field(default_factory=dict)  # what happens in which cycle
     broken: Callable[[Config], HeadnodeError | None] = lambda _: None  # what keeps it from serving with that
+    long: set[int] = field(default_factory=set)  # the cycles that are in flight when their turn is over
     entered: int = 0
     levels: list[str] = field(default_factory=list)  # that were set while it served
 
@@ -70,7 +71,7 @@ class Site:
         async def cycle() -> None:
             self.cycles.append(config)
             self.script.pop(len(self.cycles), lambda: None)()
-            await asyncio.sleep(0)
+            await (over.wait() if len(self.cycles) in self.long else asyncio.sleep(0))
 
         await run_every(0.001, cycle, over, progress=self.progress)
 
@@ -217,6 +218,17 @@ async def test_a_secret_that_changes_with_the_level_is_no_change_of_the_level_al
     site.stop_once(lambda: site.entered == 2)
     assert await site.run() == ["config.changed"]
     assert site.levels == []
+
+
+async def test_what_fails_is_taken_back_also_when_it_was_asked_for_in_the_middle_of_a_cycle() -> None:
+    """That cycle ends well, which says nothing of the new configuration."""
+    site = Site()
+    site.broken = lambda config: ConfigError("no") if config.budget.max_nodes else None
+    site.script = {2: lambda: site.asks(FILE + "[budget]\nmax_nodes = 5\n")}
+    site.long = {2}
+    site.stop_once(lambda: site.entered == 3 and site.progress.is_ready)
+    assert await site.run() == ["config.changed", "config.refused"]
+    assert not site.cycles[-1].budget.max_nodes
 
 
 async def test_what_was_in_place_when_a_turn_fails_is_gone_back_to() -> None:
