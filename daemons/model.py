@@ -184,6 +184,10 @@ class Instance:
         """A node like any other: registered, nothing announced for it, nobody's hold on it. Its idle clock may change."""
         return self.state is State.REGISTERED and self.notice is None and self.held_until is None
 
+    def hold_ends_at(self, now: float) -> float | None:
+        """Until when somebody holds it; None: nobody does, or not any more."""
+        return self.held_until if self.held_until is not None and now < self.held_until else None
+
 
 class NodeState(StrEnum):
     """What a scheduler can say of a node. A node's states are a set; none of them all means up and idle."""

@@ -45,9 +45,8 @@ def _is_trying(fleet: Fleet, own: Sequence[Verdict], now: float) -> bool:
         len(fleet.staying) < fleet.desired
         or any(member.instance_id not in seen for member in fleet.staying)
         or any(verdict.row.state is State.TERMINATING for verdict in own)
-        or any(verdict.action is Action.KEEP and verdict.row.state in _BOOTS and not _is_held(verdict, now) for verdict in own)
+        or any(
+            verdict.action is Action.KEEP and verdict.row.state in _BOOTS and verdict.row.hold_ends_at(now) is None
+            for verdict in own
+        )
     )
-
-
-def _is_held(verdict: Verdict, now: float) -> bool:
-    return verdict.row.held_until is not None and now < verdict.row.held_until

@@ -56,7 +56,7 @@ def _is_in_motion(snapshot: NodeSnapshot, verdict: Verdict) -> bool:
 def _ends_of_waits(verdict: Verdict, now: float, options: NodewatcherConfig) -> Iterator[float]:
     """When its idle time is over, and its hold. What is over already and did not end it waits for something else."""
     row = verdict.row
-    if row.held_until is not None and row.held_until > now:
-        yield row.held_until
+    if (hold_ends_at := row.hold_ends_at(now)) is not None:
+        yield hold_ends_at
     if verdict.cause is Cause.IDLE and verdict.idle_since is not None and verdict.idle_since + options.idle_for_s > now:
         yield verdict.idle_since + options.idle_for_s

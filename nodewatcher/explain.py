@@ -59,9 +59,9 @@ def _line(one: NodeSnapshot, verdict: Sentence | None, now: float) -> NodeLine:
 
 def _parts(one: NodeSnapshot, verdict: Sentence, now: float) -> Iterator[str]:
     yield f"is to {verdict.action} at {clock(now)}: {verdict.reason}"
-    if one.row.held_until is not None and one.row.held_until > now:
+    if (until := one.row.hold_ends_at(now)) is not None:
         by = f" by {one.row.held_by}" if one.row.held_by else ""
-        yield f"is held{by} until {clock(one.row.held_until)}"
+        yield f"is held{by} until {clock(until)}"
     if one.reading is not None:
         host = one.reading.host
         gone = ", and its agent is gone" if one.reading.gone else ""

@@ -75,8 +75,8 @@ def judge(snapshot: NodeSnapshot, bench: Bench) -> Verdict:
         return Verdict(row=row, action=Action.LEAVE, reason=f"Auto Scaling says {member.lifecycle}")
     if row.state is State.TERMINATING:
         return _judge_ending(snapshot, bench)
-    if row.held_until is not None and bench.now < row.held_until:
-        return _judge_held(row, row.held_until)
+    if (until := row.hold_ends_at(bench.now)) is not None:
+        return _judge_held(row, until)
     if row.state in (State.PENDING, State.READY):
         if row.hostname is not None and row.hostname in bench.known:
             return _keep(row, "the scheduler knows it already, and may start jobs there: its row is about to say so")

@@ -1,5 +1,6 @@
 """The services as processes: arguments, a bad configuration, a clean stop."""
 
+import contextlib
 import json
 import os
 import signal
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -109,10 +110,7 @@ def test_a_service_that_is_told_to_stop_while_aws_does_not_answer_ends_well(serv
 def test_sighup_brings_a_configuration_that_can_be_used_and_no_other(service: str, tmp_path: Path) -> None:
     path, usable = tmp_path / "headnode.toml", CONFIG.replace("FILE", str(tmp_path / "local.db"))
     path.write_text(usable)
-    process = start(service, "--config", str(path))
-    deadline = threading.Timer(120.0, process.kill)  # its output ends then, and the waiting for it
-    deadline.start()
-    try:
+    with ended_at_last(start(service, "--config", str(path))) as process:
         hear(process, lambda line: line["event"] == "cycle.failed")
         for wrong, problems in (
             (usable.replace("eu-west-1", "eu-west-2"), ["region: cannot change while the service runs"]),
@@ -129,22 +127,14 @@ def test_sighup_brings_a_configuration_that_can_be_used_and_no_other(service: st
         assert changed["changes"][1].startswith("scheduler.settings.file: ")
         hear(process, lambda line: line["event"] == "cycle.failed" and ("127.0.0.1:10/" in str(line) or "other.db" in str(line)))
         process.send_signal(signal.SIGTERM)
-        rest, _ = process.communicate(timeout=60)
-        assert json.loads(rest.splitlines()[-1])["event"] == "service.stopped"
+        assert rest_of(process)[-1] == "service.stopped"
         assert process.returncode == 0
-    finally:
-        deadline.cancel()
-        process.kill()
-        process.wait()
 
 
 def test_sighup_changes_the_level_alone_at_once_and_the_service_goes_on(tmp_path: Path) -> None:
     path, usable = tmp_path / "headnode.toml", CONFIG.replace("FILE", str(tmp_path / "local.db"))
     path.write_text(usable)
-    process = start("sqswatcher", "--config", str(path))
-    deadline = threading.Timer(120.0, process.kill)
-    deadline.start()
-    try:
+    with ended_at_last(start("sqswatcher", "--config", str(path))) as process:
         hear(process, lambda line: line["event"] == "cycle.failed")
         path.write_text(usable + '[log]\nlevel = "error"\n')
         process.send_signal(signal.SIGHUP)
@@ -154,30 +144,18 @@ def test_sighup_changes_the_level_alone_at_once_and_the_service_goes_on(tmp_path
         assert hear(process, lambda _: True)["changes"] == ['log.level: "error" -> "debug"'], "no warning in between"
         hear(process, lambda line: line["event"] == "cycle.failed")
         process.send_signal(signal.SIGTERM)
-        rest, _ = process.communicate(timeout=60)
-        assert json.loads(rest.splitlines()[-1])["event"] == "service.stopped"
-    finally:
-        deadline.cancel()
-        process.kill()
-        process.wait()
+        assert rest_of(process)[-1] == "service.stopped"
 
 
 def test_who_was_started_with_a_level_keeps_it_whatever_the_file_says(tmp_path: Path) -> None:
     path, usable = tmp_path / "headnode.toml", CONFIG.replace("FILE", str(tmp_path / "local.db"))
     path.write_text(usable)
-    process = start("sqswatcher", "--config", str(path), "--log-level", "debug")
-    deadline = threading.Timer(120.0, process.kill)
-    deadline.start()
-    try:
+    with ended_at_last(start("sqswatcher", "--config", str(path), "--log-level", "debug")) as process:
         hear(process, lambda line: line["event"] == "cycle.failed")
         path.write_text(usable + '[log]\nlevel = "error"\n')
         process.send_signal(signal.SIGHUP)
         hear(process, lambda line: line["event"] == "config.changed")
         hear(process, lambda line: line["event"] == "cycle.failed")
-    finally:
-        deadline.cancel()
-        process.kill()
-        process.communicate()
 
 
 FAILING = """
@@ -239,6 +217,19 @@ def told_by(process: "subprocess.Popen[str]") -> list[str]:
     events = rest_of(process)
     assert process.returncode == 1, events
     return events
+
+
+@contextlib.contextmanager
+def ended_at_last(process: "subprocess.Popen[str]") -> Iterator["subprocess.Popen[str]"]:
+    """Killed afterwards, and after two minutes in any case: its output ends then, and the waiting for it."""
+    deadline = threading.Timer(120.0, process.kill)
+    deadline.start()
+    try:
+        yield process
+    finally:
+        deadline.cancel()
+        process.kill()
+        process.communicate()
 
 
 def rest_of(process: "subprocess.Popen[str]") -> list[str]:

@@ -13,6 +13,7 @@ from schedulers.base import Scheduler
 from schedulers.contract import Bench
 
 _MACHINES = 3
+_SLOW_S, _HUNG_S = 5.0, 1.0
 
 
 class Cluster(Protocol):
@@ -25,23 +26,22 @@ class Cluster(Protocol):
 
 
 class MachineBench(Bench):
-    """`launch` gives an instance for a number, `spec_of` its node, `bare` that many nodes without a machine.
-
-    `impatient` is the plugin with little patience: a server that hangs is not waited for as long as one that is slow.
+    """`plugin_with` opens the plugin with a time-out in seconds, `launch` gives an instance for a number, `spec_of` its node,
+    `bare` that many nodes without a machine. A server that hangs is not waited for as long as one that is slow.
     """
 
     def __init__(
         self,
         cluster: Cluster,
-        plugin: Scheduler,
+        plugin_with: Callable[[float], Scheduler],
         fleet: FleetSpec,
         *,
-        impatient: Scheduler,
         launch: Callable[[int], EmulatedInstance],
         spec_of: Callable[[EmulatedInstance], NodeSpec],
         bare: Callable[[int], Sequence[NodeSpec]],
     ) -> None:
-        self._cluster, self._plugin, self._impatient, self._fleet = cluster, plugin, impatient, fleet
+        self._cluster, self._fleet = cluster, fleet
+        self._plugin, self._impatient = plugin_with(_SLOW_S), plugin_with(_HUNG_S)
         self._spec_of, self._bare = spec_of, bare
         self._machines = [launch(number) for number in range(1, _MACHINES + 1)]
         self._instances: dict[Hostname, EmulatedInstance] = {spec_of(one).hostname: one for one in self._machines}

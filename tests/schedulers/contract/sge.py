@@ -25,9 +25,8 @@ class SgeBench(MachineBench):
 
         super().__init__(
             inner.cluster,
-            plugin(5.0),
+            plugin,
             sge.BATCH,
-            impatient=plugin(1.0),
             launch=inner.launch,
             spec_of=inner.spec,
             bare=sge.bare_specs,

@@ -30,9 +30,8 @@ class SlurmBench(MachineBench):
 
         super().__init__(
             inner.cluster,
-            plugin(5.0),
+            plugin,
             slurm.BATCH,
-            impatient=plugin(1.0),
             launch=inner.launch,
             spec_of=inner.spec,
             bare=slurm.bare_specs,
